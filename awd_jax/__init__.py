@@ -1,0 +1,1 @@
+"""AWD-LSTM language modelling in JAX."""

@@ -1,0 +1,49 @@
+"""Token losses and the two activation regularisers, in nats."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def token_nll(logits: Float[Array, "*T B V"], targets: Int[Array, "*T B"]) -> Float[Array, "*T B"]:
+    """-log p(target) of each token: logsumexp(logits) - logits[target]."""
+    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits, axis=-1) - picked
+
+
+def mean_over_real(
+    values: Float[Array, "T B *D"], weights: Float[Array, "T B"]
+) -> Float[Array, ""]:
+    """The mean over positions of weight 1, and over all features; 0 if there are none."""
+    per_position = values.mean(axis=tuple(range(weights.ndim, values.ndim)))
+    return jnp.sum(weights * per_position) / jnp.maximum(jnp.sum(weights), 1.0)
+
+
+def activation_reg(
+    dropped_hs: Float[Array, "T B H"], weights: Float[Array, "T B"]
+) -> Float[Array, ""]:
+    """AR: mean(h^2) of the last layer after its dropout (Merity et al. 2018, 4.6).
+
+    The factor alpha is the caller's.
+    """
+    return mean_over_real(jnp.square(dropped_hs), weights)
+
+
+def temporal_activation_reg(
+    raw_hs: Float[Array, "T B H"], weights: Float[Array, "T B"]
+) -> Float[Array, ""]:
+    """TAR: mean((h[t+1] - h[t])^2) of the last layer before its dropout (4.6).
+
+    A pair counts if its second step is real. The factor beta is the caller's.
+    """
+    return mean_over_real(jnp.square(raw_hs[1:] - raw_hs[:-1]), weights[1:])
+
+
+def perplexity(nll: Float[Array, ""] | float) -> Float[Array, ""]:
+    """exp of a mean NLL in nats."""
+    return jnp.exp(nll)
+
+
+def bits_per_token(nll: Float[Array, ""] | float) -> Float[Array, ""]:
+    """A mean NLL in nats as bits; of a character model, bits per character."""
+    return nll / jnp.log(2.0)

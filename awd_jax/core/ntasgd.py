@@ -1,0 +1,118 @@
+"""Non-monotonically triggered averaging of SGD's iterates, as an optax transform.
+
+Merity et al. 2018, Algorithm 1. After each validation loss v, averaging starts,
+once and for good, iff
+
+    len(history) > n and v > min(history[:-n]),    then v joins the history.
+
+From then on `average` is the running mean of the iterates after each update.
+Training goes on from the raw iterates; evaluate and save `averaged_params`.
+
+    optimizer = optax.chain(optax.sgd(30.0), nt_asgd(nonmono=5))  # last in the chain
+    ...
+    opt_state = observe(opt_state, valid_loss)            # after each validation
+    params_for_evaluation = averaged_params(opt_state, params)
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+
+class NTASGDState(NamedTuple):
+    """State of `nt_asgd`.
+
+    A ring of the last n losses and the minimum of all older ones say the same
+    as the whole history.
+    """
+
+    recent_losses: Float[Array, "n"]  # oldest first; inf before there are n
+    older_min: Float[Array, ""]  # min(history[:-n]); inf of an empty one
+    triggered: Bool[Array, ""]
+    num_averaged: Int[Array, ""]
+    average: optax.Params
+
+
+def nt_asgd(nonmono: int = 5) -> optax.GradientTransformationExtraArgs:
+    """Averages the iterates once `observe` has seen no progress for `nonmono` losses.
+
+    It leaves the updates as they are, so it must come last in a chain: what it
+    averages is params + updates.
+
+    Args:
+      nonmono: n, how many of the latest losses the test passes over. With n = 5
+        and one loss an epoch, averaging starts after epoch 7 at the earliest.
+
+    Raises:
+      ValueError: nonmono is negative.
+    """
+    if nonmono < 0:
+        raise ValueError(f"nonmono {nonmono}: must be 0 or more")
+
+    def init(params: optax.Params) -> NTASGDState:
+        return NTASGDState(
+            recent_losses=jnp.full((nonmono,), jnp.inf, jnp.float32),
+            older_min=jnp.asarray(jnp.inf, jnp.float32),
+            triggered=jnp.asarray(False),
+            num_averaged=jnp.zeros((), jnp.int32),
+            # A copy: one buffer in both params and state could not be donated twice.
+            average=jax.tree.map(lambda p: jnp.array(p, copy=True), params),
+        )
+
+    def update(
+        updates: optax.Updates,
+        state: NTASGDState,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, NTASGDState]:
+        del extra_args
+        if params is None:
+            raise ValueError("nt_asgd needs params: call update(updates, state, params)")
+        num_averaged = state.num_averaged + state.triggered.astype(jnp.int32)
+
+        def move(mean: Array, iterate: Array) -> Array:
+            k = jnp.maximum(num_averaged, 1).astype(mean.dtype)
+            return jnp.where(state.triggered, mean + (iterate - mean) / k, mean)
+
+        average = jax.tree.map(move, state.average, optax.apply_updates(params, updates))
+        return updates, state._replace(num_averaged=num_averaged, average=average)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def observe(opt_state: optax.OptState, loss: Float[Array, ""] | float) -> optax.OptState:
+    """Shows a validation loss to the `nt_asgd` in `opt_state`, wherever it is in a chain."""
+    loss = jnp.asarray(loss, jnp.float32)
+
+    def observe_one(state: NTASGDState) -> NTASGDState:
+        history = jnp.append(state.recent_losses, loss)
+        return state._replace(
+            triggered=state.triggered | (loss > state.older_min),
+            older_min=jnp.minimum(state.older_min, history[0]),
+            recent_losses=history[1:],
+        )
+
+    return jax.tree.map(
+        lambda s: observe_one(s) if _is_ntasgd(s) else s, opt_state, is_leaf=_is_ntasgd
+    )
+
+
+def averaged_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params:
+    """The mean of the iterates since the trigger, or `params` if there are none yet.
+
+    Without an `nt_asgd` in `opt_state` it is `params`.
+    """
+    for state in jax.tree.leaves(opt_state, is_leaf=_is_ntasgd):
+        if _is_ntasgd(state):
+            started = state.num_averaged > 0
+            return jax.tree.map(
+                lambda a, p, started=started: jnp.where(started, a, p), state.average, params
+            )
+    return params
+
+
+def _is_ntasgd(node: Any) -> bool:
+    return isinstance(node, NTASGDState)

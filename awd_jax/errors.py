@@ -1,0 +1,16 @@
+"""What stops a run: a wrong input, or training that diverged."""
+
+
+class InputError(ValueError):
+    """A wrong input: one line that gives the value, the rule and the fix.
+
+    `main` prints it without a traceback and exits with code 2. It is raised
+    before any device work and before anything is written.
+    """
+
+    def __init__(self, value: str, rule: str, fix: str) -> None:
+        super().__init__(f"{value}: {rule}; {fix}")
+
+
+class DivergedError(RuntimeError):
+    """A loss or gradient that is not finite. `main` prints it and exits with code 1."""

@@ -1,0 +1,1 @@
+"""flax.linen modules: they own parameters and call `awd_jax.core`."""

@@ -1,0 +1,55 @@
+"""Trains a model, or goes on training it, and tests the best one."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from awd_jax.tasks.generate import generate_sentences
+from awd_jax.tasks.result import write_result
+from awd_jax.train.checkpoint import Checkpoints
+from awd_jax.train.devices import choose_devices
+from awd_jax.train.loop import Trainer
+from awd_jax.train.recipe import flatten
+from awd_jax.train.report import Report, describe_nll
+from awd_jax.train.streams import make_streams, read_corpus
+from awd_jax.train.workdir import CHECKPOINTS, open_workdir
+
+
+def train(config: ConfigDict, workdir: Path) -> None:
+    """Trains from where the workdir stands; writes checkpoints, logs and result.json there.
+
+    Raises:
+      InputError: before anything is written: a corpus that cannot be read or is
+        shorter than a batch, devices that do not divide the batch, a workdir of
+        another run.
+      DivergedError: a loss or gradient that is not finite.
+    """
+    corpus = read_corpus(config.data)
+    streams = make_streams(config.train, corpus)
+    devices = choose_devices(config.train)
+    open_workdir(workdir, config, corpus)
+    tokens = corpus.vocabulary.tokens
+    with (
+        Report(workdir) as report,
+        Checkpoints(workdir / CHECKPOINTS, flatten(config), tokens) as checkpoints,
+    ):
+        counts = ", ".join(f"{s} {len(getattr(corpus, s)):,}" for s in streams._fields)
+        report.say(f"{corpus.name}: {counts} tokens, {len(tokens):,} kinds")
+        for note in corpus.notes:
+            report.say(note)
+        trained = Trainer(config, corpus, streams, devices, report, checkpoints).train()
+        write_result(workdir, "result", corpus, trained.valid_nll, trained.test_nll)
+        report.say(f"best model | valid {describe_nll(trained.valid_nll, corpus.level)}")
+        report.say(f"best model | test {describe_nll(trained.test_nll, corpus.level)}")
+        if corpus.entropy is not None:
+            report.say(f"the source itself | {describe_nll(corpus.entropy, corpus.level)}")
+        if config.train.num_samples:
+            samples = generate_sentences(
+                trained.model,
+                trained.params,
+                corpus,
+                config.train.num_samples,
+                config.train.seed,
+            )
+            for sentence in samples:
+                report.say(f"> {sentence}")

@@ -1,0 +1,178 @@
+"""Checkpoints of a whole run, through orbax: asynchronous, atomic, checked.
+
+Each step's directory holds `state` (every array of the run), `meta` (where the
+run stands, its config and vocabulary, a checksum of each array) and `metrics` (the
+validation loss). The two latest are kept, and the best.
+"""
+
+import math
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from awd_jax.errors import InputError
+from awd_jax.train.state import TrainState, merge_carry, split_carry
+
+FORMAT = 1
+
+
+class Progress(NamedTuple):
+    """Where a run stands: everything else follows from (seed, step)."""
+
+    epoch: int  # from 1 on
+    window: int  # the next of this epoch
+    log_bytes: int  # length of the metrics log
+
+
+class Checkpoints:
+    """The checkpoints of one run. Closing waits for the last save.
+
+    Args:
+      directory: of all its checkpoints.
+      config: every field, kept in each checkpoint.
+      vocabulary: tokens in the order of their ids; must be that of the checkpoints.
+      read_only: for a reader beside a run that may still be training.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: dict[str, Any],
+        vocabulary: tuple[str, ...],
+        read_only: bool = False,
+    ) -> None:
+        self._config = config
+        self._vocabulary = vocabulary
+        policy = ocp.checkpoint_managers
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                best_fn=_valid_nll,
+                best_mode="min",
+                preservation_policy=policy.AnyPreservationPolicy(
+                    [
+                        policy.LatestN(2),  # the older one, should the newer be damaged
+                        policy.BestN(get_metric_fn=_valid_nll, reverse=True, n=1),
+                    ]
+                ),
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
+            ),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._manager.close()
+
+    def save(self, state: TrainState, progress: Progress, valid_nll: float = math.inf) -> None:
+        """Starts to save; returns when the state may be donated.
+
+        Args:
+          state: of the run.
+          progress: where it goes on.
+          valid_nll: of a finished epoch; infinite in the midst of one, which is
+            then never the best.
+        """
+        # Merged, so that a run may go on with another number of devices.
+        arrays = jax.device_get(state.replace(carry=merge_carry(state.carry)))
+        meta = {
+            "format": FORMAT,
+            "progress": progress._asdict(),
+            "config": self._config,
+            "vocabulary": self._vocabulary,
+            "crc32": _checksums(arrays),
+        }
+        self._manager.save(
+            int(arrays.step),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
+            ),
+            metrics={"valid_nll": valid_nll},
+        )
+
+    def best_loss(self) -> float:
+        """The lowest validation loss so far; infinite before the first."""
+        self._manager.wait_until_finished()  # metrics are there once they are on disk
+        step = self._manager.best_step()
+        return math.inf if step is None else _valid_nll(self._manager.metrics(step))
+
+    def restore_latest(self, like: TrainState) -> tuple[TrainState, Progress] | None:
+        """The newest checkpoint, or None if there is none yet.
+
+        Args:
+          like: a state of the same run; its values are not read.
+
+        Raises:
+          InputError: a damaged checkpoint, or one of another model.
+        """
+        step = self._manager.latest_step()
+        return None if step is None else self._restore(step, like)
+
+    def restore_best(self, like: TrainState) -> TrainState:
+        """The state with the lowest validation loss.
+
+        Raises:
+          InputError: no epoch has ended yet; or as `restore_latest`.
+        """
+        if math.isinf(self.best_loss()):
+            raise InputError(
+                f"{self._manager.directory}", "holds no finished epoch", "train at least one epoch"
+            )
+        return self._restore(self._manager.best_step(), like)[0]
+
+    def _restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
+        place = f"checkpoint {self._manager.directory / str(step)}"
+        fix = f"move {self._manager.directory / str(step)} away to go on from an older one"
+        num_devices = len(like.carry[0].h)
+        abstract = jax.eval_shape(lambda s: s.replace(carry=merge_carry(s.carry)), like)
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore()
+                ),
+            )
+        except Exception as error:
+            raise InputError(place, f"cannot be read ({type(error).__name__}: {error})", fix) from error
+        state, meta = restored.state, restored.meta
+        if meta["format"] != FORMAT:
+            raise InputError(
+                f"{place} has format {meta['format']}", f"must be {FORMAT}", "use another workdir"
+            )
+        if tuple(meta["vocabulary"]) != self._vocabulary:
+            raise InputError(
+                f"{place} has a vocabulary of {len(meta['vocabulary'])} tokens",
+                f"must be that of the corpus, {len(self._vocabulary)} tokens",
+                "use the corpus of that run, or another workdir",
+            )
+        # Orbax restores a flipped bit without complaint.
+        crc32 = _checksums(jax.device_get(state))
+        damaged = [name for name in crc32 if crc32[name] != meta["crc32"][name]]
+        if damaged:
+            raise InputError(place, f"is damaged: wrong checksum of {', '.join(damaged)}", fix)
+        state = state.replace(carry=split_carry(state.carry, num_devices))
+        return state, Progress(**meta["progress"])
+
+
+def _valid_nll(metrics: dict[str, float]) -> float:
+    return metrics["valid_nll"]
+
+
+def _checksums(arrays: Any) -> dict[str, int]:
+    """CRC-32 of each leaf, by its path."""
+    return {
+        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)
+    }

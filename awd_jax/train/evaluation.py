@@ -1,0 +1,44 @@
+"""Mean NLL of a whole split."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import Int32
+
+from awd_jax.data import windows
+from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.train.state import split_carry
+from awd_jax.train.step import make_eval_step, pmap_eval_step
+
+
+def make_evaluate(
+    model: AWDLSTM, bptt: int, devices: list[jax.Device]
+) -> Callable[[optax.Params, Int32[np.ndarray, "rows B"]], float]:
+    """Returns a function of (params, stream) that gives the mean NLL in nats per token.
+
+    The stream is what `batchify` gives. All rows but the first are scored, each
+    once; the carry goes through from the first to the last.
+    """
+    num_devices = len(devices)
+    eval_step = pmap_eval_step(make_eval_step(model), devices)
+    window_length = windows.bucket(bptt)  # no padding but in the last window
+
+    def evaluate(params: optax.Params, stream: Int32[np.ndarray, "rows B"]) -> float:
+        num_rows, batch_size = stream.shape
+        idle = -batch_size % num_devices  # empty sequences that make the batch divisible
+        carry = split_carry(model.initial_carry(batch_size + idle), num_devices)
+        sums = []
+        plan = windows.fixed_windows(num_rows, window_length)
+        for start, length in zip(plan.starts, plan.lengths, strict=True):
+            batch = windows.window_batch(stream, start, length, window_length)
+            batch = jax.tree.map(
+                lambda a: np.pad(a, ((0, 0), (0, idle))).reshape(len(a), num_devices, -1), batch
+            )
+            carry, nll = eval_step(params, carry, batch, np.int32(length))
+            sums.append(nll)
+        # Windows are summed in float32 where they ran, and together in float64.
+        return float(np.sum(jax.device_get(sums), dtype=np.float64)) / ((num_rows - 1) * batch_size)
+
+    return evaluate

@@ -1,0 +1,90 @@
+"""What a run tells: a metrics log, TensorBoard, a bar on a terminal, a line an epoch."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import tensorboardX
+from tqdm import tqdm
+
+from awd_jax.core import losses
+
+
+def describe_nll(nll: float, level: str) -> str:
+    """A mean NLL in nats per token, in the unit that the field uses for such tokens."""
+    if level == "word":
+        return f"perplexity {losses.perplexity(nll):.2f}"
+    return f"{losses.bits_per_token(nll):.4f} bits"
+
+
+class Report:
+    """The reports of one run, in its workdir.
+
+    `metrics.jsonl` holds what the run computed, one JSON object a line: the
+    same, bit for bit, however often the run was stopped and resumed. What
+    depends on the machine is in `timing.jsonl`. TensorBoard shows both.
+    """
+
+    def __init__(self, workdir: Path) -> None:
+        self._metrics = (workdir / "metrics.jsonl").open("ab")
+        self._timing = (workdir / "timing.jsonl").open("ab")
+        self._tensorboard = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._metrics.close()
+        self._timing.close()
+        self._tensorboard.close()
+
+    def rewind(self, log_bytes: int) -> None:
+        """Drops what the metrics log holds behind a checkpoint: it will be computed again."""
+        self._metrics.truncate(log_bytes)
+        self._metrics.seek(0, os.SEEK_END)
+
+    @property
+    def log_bytes(self) -> int:
+        """Length of the metrics log."""
+        return self._metrics.tell()
+
+    def metrics(self, step: int, values: Mapping[str, float | int | bool]) -> None:
+        """Adds a line to the metrics log, on disk when this returns."""
+        self._add(self._metrics, step, values)
+        os.fsync(self._metrics.fileno())
+
+    def timing(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Adds a line to the log of what depends on the machine."""
+        self._add(self._timing, step, values)
+
+    def _add(self, file, step: int, values: Mapping[str, float | int | bool]) -> None:  # noqa: ANN001
+        file.write(json.dumps({"step": step, **values}).encode() + b"\n")
+        file.flush()
+        for name, value in values.items():
+            self._tensorboard.add_scalar(name, value, step)
+
+    def bar(self, windows: range, num_windows: int, epoch: int) -> tqdm:
+        """A progress bar over the windows of an epoch; silent where there is no terminal."""
+        return tqdm(
+            windows,
+            initial=windows.start,
+            total=num_windows,
+            desc=f"epoch {epoch}",
+            unit="window",
+            leave=False,
+            disable=None,
+        )
+
+    def say(self, line: str) -> None:
+        """Prints one readable line, below which a bar may go on."""
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()

@@ -1,0 +1,113 @@
+"""The state of a training run, and the keys of its randomness."""
+
+import enum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int, Key
+from ml_collections import ConfigDict
+
+from awd_jax.core.cells import LSTMState
+from awd_jax.models.awd_lstm import AWDLSTM
+
+
+class Purpose(enum.IntEnum):
+    """What a stream of random numbers is for. Numbers stay as they are: runs depend on them."""
+
+    INIT = 0
+    MASKS = 1
+    SAMPLES = 2
+
+
+def make_key(seed: int, purpose: Purpose) -> Key[Array, ""]:
+    """The key of one purpose. Fold a step in where there are many: nothing to checkpoint."""
+    return jax.random.fold_in(jax.random.key(seed), int(purpose))
+
+
+class Totals(NamedTuple):
+    """Sums over the windows of the epoch so far."""
+
+    nll: Float[Array, ""]  # nats
+    num_tokens: Int[Array, ""]
+    num_windows: Int[Array, ""]
+    activation_reg: Float[Array, ""]  # without alpha; a mean of each window
+    temporal_activation_reg: Float[Array, ""]  # without beta
+    grad_norm: Float[Array, ""]  # before clipping
+
+
+def zero_totals() -> Totals:
+    """The totals before the first window of an epoch."""
+    return Totals(
+        nll=jnp.zeros(()),
+        num_tokens=jnp.zeros((), jnp.int32),
+        num_windows=jnp.zeros((), jnp.int32),
+        activation_reg=jnp.zeros(()),
+        temporal_activation_reg=jnp.zeros(()),
+        grad_norm=jnp.zeros(()),
+    )
+
+
+@struct.dataclass
+class TrainState:
+    """All that a training step reads and writes.
+
+    Everything is the same on every device but `carry`, which is split by
+    sequence: its leaves are [devices, B / devices, H].
+    """
+
+    step: Int[Array, ""]  # windows trained on since the start of the run
+    params: optax.Params
+    opt_state: optax.OptState
+    carry: tuple[LSTMState, ...]
+    totals: Totals
+    first_bad_step: Int[Array, ""]  # first step whose loss or gradient was not finite; else -1
+
+
+def make_model(config: ConfigDict, vocab_size: int) -> AWDLSTM:
+    """The model of the config's group `model`."""
+    return AWDLSTM(
+        vocab_size=vocab_size,
+        embed_dim=config.embed_dim,
+        hidden_dim=config.hidden_dim,
+        num_layers=config.num_layers,
+        embed_dropout_rate=config.embed_dropout_rate,
+        input_dropout_rate=config.input_dropout_rate,
+        hidden_dropout_rate=config.hidden_dropout_rate,
+        output_dropout_rate=config.output_dropout_rate,
+        weight_drop_rate=config.weight_drop_rate,
+        input_weight_drop_rate=config.input_weight_drop_rate,
+    )
+
+
+def split_carry(carry: tuple[LSTMState, ...], num_devices: int) -> tuple[LSTMState, ...]:
+    """[B, H] to [devices, B / devices, H]."""
+    return jax.tree.map(lambda s: s.reshape(num_devices, -1, s.shape[-1]), carry)
+
+
+def merge_carry(carry: tuple[LSTMState, ...]) -> tuple[LSTMState, ...]:
+    """[devices, B / devices, H] to [B, H]: the same for any number of devices."""
+    return jax.tree.map(lambda s: s.reshape(-1, s.shape[-1]), carry)
+
+
+def init_state(
+    model: AWDLSTM,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    batch_size: int,
+    num_devices: int,
+) -> TrainState:
+    """The state before the first step."""
+    carry = model.initial_carry(batch_size)
+    inputs = jnp.zeros((1, batch_size), jnp.int32)
+    params = model.init(make_key(seed, Purpose.INIT), inputs, carry)["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        carry=split_carry(carry, num_devices),
+        totals=zero_totals(),
+        first_bad_step=jnp.full((), -1, jnp.int32),
+    )

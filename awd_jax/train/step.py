@@ -1,0 +1,128 @@
+"""One training step and one evaluation step, for each replica; and the one `pmap`."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from awd_jax.core import losses
+from awd_jax.core.cells import LSTMState
+from awd_jax.data.windows import Batch
+from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.train.state import Purpose, Totals, TrainState, make_key
+
+AXIS = "replicas"
+
+# Where the axis of devices is: nowhere, but in the carry.
+STATE_AXES = TrainState(
+    step=None, params=None, opt_state=None, carry=0, totals=None, first_bad_step=None
+)
+
+
+class Regularisers(NamedTuple):
+    """Factors of the two activation regularisers."""
+
+    alpha: float  # of AR
+    beta: float  # of TAR
+
+
+def make_train_step(
+    model: AWDLSTM,
+    optimizer: optax.GradientTransformationExtraArgs,
+    regularisers: Regularisers,
+    seed: int,
+) -> Callable[..., TrainState]:
+    """Returns what one replica does with its part of one window.
+
+    The step knows of other replicas by the axis name only, so `jax.vmap` with
+    that name runs it too.
+    """
+
+    def train_step(
+        state: TrainState,
+        batch: Batch,  # [T, b] with b = B / replicas
+        length: Int[Array, ""],
+        learning_rate: Float[Array, ""],
+    ) -> TrainState:
+        b = batch.inputs.shape[1]
+        sequence_ids = jax.lax.axis_index(AXIS) * b + jnp.arange(b)
+        key = jax.random.fold_in(make_key(seed, Purpose.MASKS), state.step)
+        masks = model.sample_masks(key, sequence_ids)
+
+        def loss_fn(params: optax.Params) -> tuple[Array, tuple]:
+            logits, output = model.apply(
+                {"params": params}, batch.inputs, state.carry, masks, length
+            )
+            nll = losses.mean_over_real(losses.token_nll(logits, batch.targets), batch.weights)
+            ar = losses.activation_reg(output.dropped_hs, batch.weights)
+            tar = losses.temporal_activation_reg(output.raw_hs, batch.weights)
+            loss = nll + regularisers.alpha * ar + regularisers.beta * tar
+            return loss, (output.carry, (loss, nll, ar, tar))
+
+        grads, (carry, means) = jax.grad(loss_fn, has_aux=True)(state.params)
+        # Every replica has the same number of real tokens: the mean of means is the mean.
+        grads, (loss, nll, ar, tar) = jax.lax.pmean((grads, means), AXIS)
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, state.params, learning_rate=learning_rate
+        )
+        grad_norm = optax.tree.norm(grads)
+        num_tokens = length * b * jax.lax.axis_size(AXIS)
+        window = Totals(nll * num_tokens, num_tokens, jnp.ones_like(length), ar, tar, grad_norm)
+        is_first_bad = (state.first_bad_step < 0) & ~jnp.isfinite(loss + grad_norm)
+        return TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            carry=carry,
+            totals=jax.tree.map(jnp.add, state.totals, window),
+            first_bad_step=jnp.where(is_first_bad, state.step, state.first_bad_step),
+        )
+
+    return train_step
+
+
+def make_eval_step(model: AWDLSTM) -> Callable[..., tuple]:
+    """Returns what one replica does with its part of one window of evaluation."""
+
+    def eval_step(
+        params: optax.Params, carry: tuple[LSTMState, ...], batch: Batch, length: Int[Array, ""]
+    ) -> tuple[tuple[LSTMState, ...], Float[Array, ""]]:
+        logits, output = model.apply({"params": params}, batch.inputs, carry, None, length)
+        nll = losses.token_nll(logits, batch.targets)
+        return output.carry, jax.lax.psum(jnp.sum(batch.weights * nll), AXIS)
+
+    return eval_step
+
+
+def pmap_train_step(
+    train_step: Callable[..., TrainState], devices: Sequence[jax.Device]
+) -> Callable[..., TrainState]:
+    """The training step over devices. Batches are [T, devices, B / devices]; donates the state."""
+    return _pmap(train_step, devices, (STATE_AXES, 1, None, None), STATE_AXES, donate=(0,))
+
+
+def pmap_eval_step(
+    eval_step: Callable[..., tuple], devices: Sequence[jax.Device]
+) -> Callable[..., tuple]:
+    """The evaluation step over devices. Donates the carry."""
+    return _pmap(eval_step, devices, (None, 0, 1, None), (0, None), donate=(1,))
+
+
+def _pmap(
+    step: Callable,
+    devices: Sequence[jax.Device],
+    in_axes: tuple,
+    out_axes: tuple | TrainState,
+    donate: tuple[int, ...],
+) -> Callable:
+    return jax.pmap(
+        step,
+        axis_name=AXIS,
+        devices=devices,
+        in_axes=in_axes,
+        out_axes=out_axes,
+        donate_argnums=donate,
+    )

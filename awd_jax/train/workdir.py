@@ -1,0 +1,74 @@
+"""The directory of a run, which belongs to one config and one corpus."""
+
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from awd_jax.data.corpus import Corpus
+from awd_jax.errors import InputError
+from awd_jax.train.recipe import flatten
+
+# Fields that say where and how long a run goes, not what it computes: they may change at a resume.
+FREE_FIELDS = frozenset(
+    {
+        "data.dir",
+        "train.num_epochs",
+        "train.num_devices",
+        "train.checkpoint_minutes",
+        "train.num_samples",
+    }
+)
+CHECKPOINTS = "checkpoints"  # the directory in a workdir that holds them
+_NUM_SHOWN = 3
+
+
+def describe(config: ConfigDict, corpus: Corpus) -> dict[str, Any]:
+    """What a run depends on: every config field, and a checksum of each split."""
+    fields = json.loads(json.dumps(flatten(config)))  # as it comes back from the file
+    for split in ("train", "valid", "test"):
+        tokens = getattr(corpus, split)
+        fields[f"corpus.{split}"] = f"{len(tokens)} tokens, crc32 {zlib.crc32(tokens):08x}"
+    return fields
+
+
+def open_workdir(workdir: Path, config: ConfigDict, corpus: Corpus) -> None:
+    """Makes the directory of a new run, or checks that it is that of this run.
+
+    Raises:
+      InputError: it belongs to another config or corpus, or cannot be written.
+    """
+    path = workdir / "config.json"
+    fields = describe(config, corpus)
+    try:
+        if path.exists():
+            _check_same(workdir, json.loads(path.read_text()), fields)
+        else:
+            workdir.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(fields, indent=2) + "\n")
+            part.replace(path)
+        if not os.access(workdir, os.W_OK | os.X_OK):
+            raise PermissionError("no permission to write")
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"workdir {workdir}", f"cannot be used ({error})", "give another one with --workdir"
+        ) from error
+
+
+def _check_same(workdir: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    differing = [
+        f"{name} = {theirs.get(name)!r} there, {ours.get(name)!r} here"
+        for name in {**ours, **theirs}
+        if name not in FREE_FIELDS and theirs.get(name) != ours.get(name)
+    ]
+    if differing:
+        more = f", and {len(differing) - _NUM_SHOWN} more" * (len(differing) > _NUM_SHOWN)
+        raise InputError(
+            f"workdir {workdir} holds another run",
+            "; ".join(differing[:_NUM_SHOWN]) + more,
+            "give the config of that run, or another --workdir",
+        )
