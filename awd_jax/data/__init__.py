@@ -1,0 +1,1 @@
+"""Corpora as streams of token ids, and windows of them. numpy and TFDS, no jax."""

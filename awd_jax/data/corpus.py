@@ -1,0 +1,134 @@
+"""A corpus by its name: found, counted, encoded."""
+
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32
+
+from awd_jax.data.sources import (
+    PLAIN_LAYOUT,
+    SOURCES,
+    Splits,
+    file_names,
+    find_local,
+    find_splits,
+)
+from awd_jax.data.text import LEVELS, count_tokens, encode_text, string_text
+from awd_jax.data.vocabulary import UNK, Vocabulary
+from awd_jax.errors import InputError
+
+NAMES = (*SOURCES, "synthetic", "text")
+
+
+class Corpus(NamedTuple):
+    """Three token streams and their vocabulary.
+
+    `notes` are lines for people; `entropy` is the source's own in nats a token (`<eos>` counted),
+    known for the synthetic corpus by word only.
+    """
+
+    name: str
+    level: str
+    vocabulary: Vocabulary
+    train: Int32[np.ndarray, "N"]
+    valid: Int32[np.ndarray, "M"]
+    test: Int32[np.ndarray, "L"]
+    notes: tuple[str, ...]
+    entropy: float | None
+
+
+def load_corpus(name: str, directory: str, level: str, vocabulary: str, seed: int) -> Corpus:
+    """Loads a corpus from the first place that has it.
+
+    A named corpus is looked for in `directory` if one is given, else in $AWD_JAX_DATA/<name>,
+    among what TFDS has prepared, and on the network.
+
+    Args:
+      name: ptb, ptb_char, wikitext2, wikitext103, enwik8; synthetic, which is made unless a
+        directory is given; or text, which is whatever train.txt, valid.txt and test.txt
+        `directory` has.
+      directory: a directory with the split files, "" for none.
+      level: word, char or byte; a named corpus has but one.
+      vocabulary: "train": the tokens of train, at word level with `<unk>`, as which valid's and
+        test's other tokens are read. "all": the tokens of all three, as in the published recipes.
+      seed: of the synthetic corpus.
+
+    Raises:
+      InputError: a wrong argument, or files that are missing, damaged or not to be downloaded.
+    """
+    if name == "synthetic" and directory:
+        name = "text"  # an explicit directory comes before all else
+    _check_arguments(name, directory, level, vocabulary)
+    splits, entropy = _find(name, directory, level, seed)
+    counts: Counter[str] = Counter()
+    for text in splits if vocabulary == "all" else splits[:1]:
+        counts.update(count_tokens(text))
+    if vocabulary == "train" and level == "word":
+        counts[UNK] += 0
+    tokens = Vocabulary.from_counts(counts)
+    train, valid, test = (encode_text(text, tokens) for text in splits)
+    notes = tuple(
+        f"{split}: {encoded.num_outside:,} of {len(encoded.ids):,} tokens "
+        f"outside the vocabulary read as {UNK}"
+        for split, encoded in (("valid", valid), ("test", test))
+        if encoded.num_outside
+    )
+    return Corpus(name, level, tokens, train.ids, valid.ids, test.ids, notes, entropy)
+
+
+def _check_arguments(name: str, directory: str, level: str, vocabulary: str) -> None:
+    for what, value, allowed in (
+        ("corpus", name, NAMES),
+        ("level", level, LEVELS),
+        ("vocabulary", vocabulary, ("train", "all")),
+    ):
+        if value not in allowed:
+            raise InputError(f'{what} "{value}"', "is unknown", f"use {', '.join(allowed)}")
+    own = SOURCES[name].level if name in SOURCES else level
+    if level != own:
+        raise InputError(
+            f'level "{level}"', f'corpus "{name}" is read at level "{own}"', _level_fix(name, level)
+        )
+    if name == "text" and not directory:
+        raise InputError(
+            'corpus "text"',
+            "needs a directory",
+            f"give one that has {file_names((PLAIN_LAYOUT,))} as --config.data.dir",
+        )
+
+
+def _level_fix(name: str, level: str) -> str:
+    """The corpus of the same files at this level, if there is one."""
+    for other, source in SOURCES.items():
+        if name in SOURCES and source.remotes == SOURCES[name].remotes and source.level == level:
+            return f'use corpus "{other}"'
+    return f'use its level, or corpus "text" with a directory to read at level "{level}"'
+
+
+def _find(name: str, directory: str, level: str, seed: int) -> tuple[Splits, float | None]:
+    """The texts of a corpus, and its entropy where that is known."""
+    if name == "synthetic":
+        from awd_jax.data.synthetic import generate_corpus
+
+        made = generate_corpus(seed)
+        texts = (string_text(f"synthetic {s}", level, getattr(made, s)) for s in Splits._fields)
+        return Splits(*texts), made.entropy if level == "word" else None
+    layouts = (PLAIN_LAYOUT,) if name == "text" else SOURCES[name].layouts
+    if directory:
+        splits = find_splits(Path(directory), level, layouts)
+        if splits is None:
+            raise InputError(
+                f"directory {directory}",
+                "lacks files of the corpus" if Path(directory).is_dir() else "does not exist",
+                f"put {file_names(layouts)} there",
+            )
+        return splits, None
+    splits = find_local(SOURCES[name])
+    if splits is None:
+        # TFDS takes half a second to import, and is needed only here.
+        from awd_jax.data.builders import prepared_splits
+
+        splits = prepared_splits(name)
+    return splits, None

@@ -1,0 +1,217 @@
+"""Texts, read in blocks of whole lines, and their tokens.
+
+| level | tokens of a line | the text ends |
+|---|---|---|
+| word | what lies between blanks, `<eos>` | with its last line |
+| char | characters of the stripped line, `_` for a blank, `<eos>` | with one more `<eos>` |
+| byte | its bytes as decimal numbers, `<eos>` for byte 10 | with one more `<eos>` |
+
+These are the published corpora's rules. Only "\\n" and "\\r\\n" end a line; at byte level only
+byte 10 does, and nothing is dropped or translated.
+"""
+
+import functools
+import io
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32
+
+from awd_jax.data.vocabulary import EOS, UNK, Vocabulary
+from awd_jax.errors import InputError
+
+LEVELS = ("word", "char", "byte")
+BLOCK_BYTES = 1 << 20
+_BYTE_TOKENS = tuple(EOS if byte == 10 else str(byte) for byte in range(256))
+_BLANK = re.compile(r"[^\S\n]")
+
+
+class Text(NamedTuple):
+    """A text that can be read as often as wanted, never as a whole.
+
+    `name` is what errors call it; `blocks()` gives its bytes, cut at line ends.
+    """
+
+    name: str
+    level: str
+    blocks: Callable[[], Iterator[bytes]]
+
+
+class EncodedText(NamedTuple):
+    """The ids of a text, and how many of its tokens were read as `<unk>` for want of an id."""
+
+    ids: Int32[np.ndarray, "N"]
+    num_outside: int
+
+
+def file_text(path: Path, level: str, start: int = 0, stop: int | None = None) -> Text:
+    """The text in a file, or in its bytes [start, stop).
+
+    Reading it raises InputError if the file is missing, unreadable, empty, no file, or ends
+    before `stop`.
+    """
+    return Text(str(path), level, functools.partial(_file_blocks, path, start, stop))
+
+
+def string_text(name: str, level: str, string: str) -> Text:
+    """The text in a string."""
+    return Text(name, level, lambda: iter([string.encode()]))
+
+
+def count_tokens(text: Text) -> Counter[str]:
+    """How often each token occurs, in the order of first appearance.
+
+    Raises:
+      InputError: the text cannot be read, or is not UTF-8 (word and char level).
+    """
+    counts: Counter[str] = Counter()
+    if text.level == "byte":
+        for block in _closed_blocks(text):
+            values, first, num = np.unique(
+                np.frombuffer(block, np.uint8), return_index=True, return_counts=True
+            )
+            for i in np.argsort(first):
+                counts[_BYTE_TOKENS[values[i]]] += int(num[i])
+    else:
+        for string in _strings(text):
+            counts.update(_tokens(string, text.level))
+    return counts
+
+
+def encode_text(text: Text, vocabulary: Vocabulary) -> EncodedText:
+    """The ids of a text's tokens; tokens outside the vocabulary become its `<unk>`.
+
+    Raises:
+      InputError: the text cannot be read, is not UTF-8 (word and char level), is empty or blank,
+        or has tokens outside a vocabulary without `<unk>`.
+    """
+    num_outside = 0
+    streams = []
+    for ids in _block_ids(text, vocabulary):
+        outside = np.flatnonzero(ids < 0)
+        if outside.size:
+            if vocabulary.unk_id is None:
+                raise _outside_error(text, vocabulary)
+            ids[outside] = vocabulary.unk_id
+            num_outside += outside.size
+        streams.append(ids)
+    stream = np.concatenate(streams)
+    if np.all(stream == vocabulary.eos_id):
+        raise InputError(text.name, "is empty or blank", "give a text with at least one token")
+    return EncodedText(stream, num_outside)
+
+
+def spelled_blocks(text: Text) -> Iterator[bytes]:
+    """A text whose word level is the char level of this one: "ab c" as "a b _ c".
+
+    The form in which character corpora are published.
+    """
+    for string in _strings(text):
+        lines = _char_lines(string).split("\n")
+        yield "\n".join(map(" ".join, lines)).encode()
+
+
+def _block_ids(text: Text, vocabulary: Vocabulary) -> Iterator[Int32[np.ndarray, "N"]]:
+    """The ids of each block's tokens, -1 for a token outside."""
+    if text.level == "byte":
+        table = vocabulary.lookup(_BYTE_TOKENS)
+        for block in _closed_blocks(text):
+            yield table[np.frombuffer(block, np.uint8)]
+    else:
+        for string in _strings(text):
+            yield vocabulary.lookup(_tokens(string, text.level))
+
+
+def _tokens(string: str, level: str) -> list[str]:
+    if level == "word":
+        # Not splitlines(): it also ends lines at form feeds, U+2028 and others.
+        return string.replace("\n", f" {EOS} ").split()
+    return [EOS if char == "\n" else char for char in _char_lines(string)]
+
+
+def _char_lines(string: str) -> str:
+    stripped = "\n".join(line.strip() for line in string.split("\n"))
+    return _BLANK.sub("_", stripped)
+
+
+def _strings(text: Text) -> Iterator[str]:
+    """The blocks as strings, without a byte order mark.
+
+    The "\\r" of a line end needs no care: at its line's end it is a blank, which no level keeps.
+    """
+    line = 1
+    for index, block in enumerate(_closed_blocks(text)):
+        raw = block.removeprefix(b"\xef\xbb\xbf") if index == 0 else block
+        try:
+            string = raw.decode()
+        except UnicodeDecodeError as error:
+            line += raw.count(b"\n", 0, error.start)
+            raise InputError(
+                f"{text.name}, line {line}",
+                f"byte 0x{raw[error.start]:02x} is not UTF-8",
+                "save the text as UTF-8",
+            ) from error
+        line += string.count("\n")
+        yield string
+
+
+def _closed_blocks(text: Text) -> Iterator[bytes]:
+    """The blocks, and after them the line end that gives the last `<eos>`."""
+    block = b""
+    for block in text.blocks():
+        yield block
+    if text.level != "word" or not block.endswith(b"\n"):
+        yield b"\n"
+
+
+def _file_blocks(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            if stop is not None and size < stop:
+                raise InputError(
+                    str(path), f"has {size:,} bytes, not {stop:,}", "put the whole file there"
+                )
+            left = (size if stop is None else stop) - file.seek(start)
+            if left == 0:
+                raise InputError(str(path), "is empty", "give a text with at least one token")
+            while block := file.read(min(BLOCK_BYTES, left)):
+                block += file.readline(left - len(block))
+                left -= len(block)
+                yield block
+    except OSError as error:
+        raise InputError(
+            str(path), f"cannot be read ({error.strerror})", "give a readable file"
+        ) from error
+
+
+def _outside_error(text: Text, vocabulary: Vocabulary) -> InputError:
+    """Names the first few tokens outside. The text is read again for their line numbers."""
+    found: list[str] = []
+    for number, tokens in _numbered_lines(text):
+        found += [f"{t!r} (line {number})" for t in tokens if t not in vocabulary.ids]
+        if len(found) >= 3:
+            break
+    return InputError(
+        f"{text.name}: {', '.join(found[:3])}",
+        f"not among the {len(vocabulary):,} tokens of the vocabulary, which has no {UNK}",
+        'take them out of the text, or train with data.vocabulary "all"',
+    )
+
+
+def _numbered_lines(text: Text) -> Iterator[tuple[int, list[str]]]:
+    number = 1
+    if text.level == "byte":
+        for block in _closed_blocks(text):
+            for i, raw_line in enumerate(block.split(b"\n")):
+                yield number + i, [_BYTE_TOKENS[byte] for byte in raw_line]
+            number += block.count(b"\n")
+    else:
+        for string in _strings(text):
+            for i, line in enumerate(string.split("\n")):
+                yield number + i, _tokens(line, text.level)
+            number += string.count("\n")
