@@ -27,11 +27,20 @@ class LSTMState(NamedTuple):
     c: Float[Array, "*T B H"]
 
 
+class LSTMGates(NamedTuple):
+    """The gates after their nonlinearity: sigmoid of i, f and o, tanh of g."""
+
+    i: Float[Array, "*T B H"]
+    f: Float[Array, "*T B H"]
+    g: Float[Array, "*T B H"]
+    o: Float[Array, "*T B H"]
+
+
 def init_lstm(key: Key[Array, ""], input_dim: int, hidden_dim: int) -> LSTMParams:
     """Draws all four arrays from U(-1/sqrt(H), 1/sqrt(H)), as torch does."""
     bound = hidden_dim**-0.5
     gates_dim = 4 * hidden_dim
-    shapes = LSTMParams((input_dim, gates_dim), (hidden_dim, gates_dim), (gates_dim,), (gates_dim,))
+    shapes = ((input_dim, gates_dim), (hidden_dim, gates_dim), (gates_dim,), (gates_dim,))
     return LSTMParams(
         *(
             jax.random.uniform(k, shape, minval=-bound, maxval=bound)
@@ -52,20 +61,33 @@ def lstm_inputs(params: LSTMParams, xs: Float[Array, "*T B D"]) -> Float[Array, 
     return from_input + jnp.broadcast_to(params.b_x + params.b_h, from_input.shape)
 
 
+def lstm_gates(
+    w_h: Float[Array, "H G"], h: Float[Array, "B H"], from_input: Float[Array, "B G"]
+) -> LSTMGates:
+    """The gates of one step from `lstm_inputs` of this step and h of the step before."""
+    i, f, g, o = jnp.split(from_input + h @ w_h, 4, axis=-1)
+    return LSTMGates(jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o))
+
+
+def lstm_update(gates: LSTMGates, c: Float[Array, "B H"]) -> LSTMState:
+    """The state after one step from its gates and c of the step before.
+
+    c' = f * c + i * g
+    h' = o * tanh(c')
+    """
+    i, f, g, o = gates
+    c = f * c + i * g
+    return LSTMState(h=o * jnp.tanh(c), c=c)
+
+
 def lstm_step(
     w_h: Float[Array, "H G"], state: LSTMState, from_input: Float[Array, "B G"]
 ) -> LSTMState:
-    """One step of the LSTM of Hochreiter and Schmidhuber with a forget gate.
-
-    c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
-    h' = sigmoid(o) * tanh(c')
+    """One step of the LSTM of Hochreiter and Schmidhuber (1997) with a forget gate.
 
     Args:
       w_h: recurrent weights, weight-dropped or not.
       state: h and c of the step before.
       from_input: `lstm_inputs` of this step.
     """
-    i, f, g, o = jnp.split(from_input + state.h @ w_h, 4, axis=-1)
-    c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    h = jax.nn.sigmoid(o) * jnp.tanh(c)
-    return LSTMState(h=h, c=c)
+    return lstm_update(lstm_gates(w_h, state.h, from_input), state.c)

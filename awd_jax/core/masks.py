@@ -58,10 +58,16 @@ def sample_dropout(
     Raises:
       ValueError: the rate is outside [0, 1).
     """
+    return None if _is_off(rate) else _draw(key, shape, rate)
+
+
+def _is_off(rate: float) -> bool:
     if not 0 <= rate < 1:
         raise ValueError(f"dropout rate {rate}: must lie in [0, 1)")
-    if rate == 0:
-        return None
+    return rate == 0
+
+
+def _draw(key: Key[Array, ""], shape: Sequence[int], rate: float) -> Float[Array, "..."]:
     keep = 1.0 - rate
     return jax.random.bernoulli(key, keep, tuple(shape)).astype(jnp.float32) / keep
 
@@ -100,8 +106,6 @@ def sample_locked(
     Each sequence draws from its own key, `fold_in(key, index in the global
     batch)`, so that any split of the batch over devices draws the same masks.
     """
-    if rate == 0:
+    if _is_off(rate):
         return None
-    return jax.vmap(lambda i: sample_dropout(jax.random.fold_in(key, i), (dim,), rate))(
-        sequence_ids
-    )[None]
+    return jax.vmap(lambda i: _draw(jax.random.fold_in(key, i), (dim,), rate))(sequence_ids)[None]

@@ -1,11 +1,16 @@
 """The AWD-LSTM language model of Merity, Keskar and Socher (2018)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from awd_jax.core import cells, softmax, unroll
 from awd_jax.core import masks as dropout
+
+Params = Any  # a tree of arrays, as flax makes it
 
 
 class AWDLSTM(nn.Module):
@@ -126,3 +131,21 @@ class AWDLSTM(nn.Module):
         """Logits of every next token, and the `features` they came from."""
         output = self.features(inputs, carry, masks, length)
         return self.logits(output.dropped_hs), output
+
+    @nn.nowrap
+    def init_params(self, key: Key[Array, ""]) -> Params:
+        """Draws the parameters: `init` without a batch to invent."""
+        return self.init(key, jnp.zeros((1, 1), jnp.int32), self.initial_carry(1))["params"]
+
+    @nn.nowrap
+    def forward(
+        self,
+        params: Params,
+        inputs: Int[Array, "T B"],
+        carry: tuple[cells.LSTMState, ...],
+        masks: dropout.Masks | None = None,
+        length: Int[Array, ""] | int | None = None,
+    ) -> tuple[Float[Array, "T B V"], unroll.StackOutput]:
+        """`apply` on a tree of parameters."""
+        result: Any = self.apply({"params": params}, inputs, carry, masks, length)
+        return result

@@ -1,0 +1,32 @@
+"""Tests are stricter than users: four devices, and arrays never promote silently."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Compilation is most of the time of a test; level 1 halves it and leaves XLA's own passes on.
+os.environ["XLA_FLAGS"] = " ".join(
+    (
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=4",
+        "--xla_backend_optimization_level=1",
+    )
+)
+# With fewer threads than twice the devices, collectives of asynchronous steps can deadlock.
+os.environ["PJRT_NPROC"] = "8"
+
+import tempfile
+
+import hypothesis
+import jax
+
+# What one test compiled, another one reads: a resumed run is the same programs again.
+_CACHE = tempfile.TemporaryDirectory(prefix="awd_jax_tests_")
+jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# The first example compiles.
+hypothesis.settings.register_profile("jax", deadline=None)
+hypothesis.settings.load_profile("jax")

@@ -1,0 +1,93 @@
+"""Dropout masks: what they hold, whom they differ between, and which rates are refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from awd_jax.core import masks
+
+KEY = jax.random.key(0)
+IDS = jnp.arange(64)
+
+SAMPLERS = {
+    "dropout": lambda key, rate: masks.sample_dropout(key, (64, 400), rate),
+    "embedding": lambda key, rate: masks.sample_embedding(key, 20_000, rate),
+    "locked": lambda key, rate: masks.sample_locked(key, IDS, 400, rate),
+    "w_h": lambda key, rate: masks.sample_weight_drop(key, 30, 80, rate).w_h,
+    "w_x": lambda key, rate: masks.sample_weight_drop(key, 80, 80, 0.0, rate).w_x,
+}
+each_sampler = pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
+
+
+@each_sampler
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.65])
+def test_a_mask_is_zero_or_one_over_keep_and_one_on_average(sample, rate):
+    mask = sample(KEY, rate)
+    assert mask.dtype == jnp.float32
+    np.testing.assert_array_equal(np.unique(mask), np.float32([0, 1 / (1 - rate)]))
+    five_sigma = 5 * np.sqrt(rate / (1 - rate) / mask.size)
+    assert abs(np.mean(mask) - 1) < five_sigma
+
+
+@each_sampler
+def test_another_key_draws_another_mask(sample):
+    a, b, again = (sample(jax.random.key(seed), 0.5) for seed in (0, 1, 0))
+    assert 0.4 < jnp.mean(a != b) < 0.6
+    np.testing.assert_array_equal(a, again)
+
+
+@each_sampler
+def test_a_rate_of_zero_draws_no_mask(sample):
+    assert sample(KEY, 0.0) is None
+
+
+@each_sampler
+@pytest.mark.parametrize("rate", [1.0, 1.5, -0.1, float("nan")])
+def test_a_rate_outside_its_range_is_refused(sample, rate):
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\)"):
+        sample(KEY, rate)
+
+
+def test_shapes_say_what_shares_a_mask():
+    assert masks.sample_embedding(KEY, 23, 0.5).shape == (23, 1)  # a whole word type
+    assert masks.sample_locked(KEY, IDS[:3], 5, 0.5).shape == (1, 3, 5)  # all steps
+    weight = masks.sample_weight_drop(KEY, 5, 4, 0.5, 0.5)  # all steps, all sequences
+    assert weight.w_x.shape == (5, 16) and weight.w_h.shape == (4, 16)
+
+
+def test_recurrent_and_input_weights_have_masks_of_their_own():
+    weight = masks.sample_weight_drop(KEY, 80, 80, 0.5, 0.5)
+    assert 0.4 < jnp.mean(weight.w_x != weight.w_h) < 0.6
+
+
+def test_locked_masks_differ_between_sequences():
+    a, b = masks.sample_locked(KEY, IDS[:2], 400, 0.5)[0]
+    assert 0.4 < jnp.mean(a != b) < 0.6
+
+
+@pytest.mark.parametrize("num_parts", [2, 4, 64])
+def test_any_split_of_the_batch_draws_the_same(num_parts):
+    whole = masks.sample_locked(KEY, IDS, 16, 0.5)
+    parts = [masks.sample_locked(KEY, ids, 16, 0.5) for ids in jnp.split(IDS, num_parts)]
+    np.testing.assert_array_equal(jnp.concatenate(parts, axis=1), whole)
+
+
+@each_sampler
+def test_samplers_vmap_over_keys(sample):
+    keys = jax.random.split(KEY, 3)
+    together = jax.vmap(lambda key: sample(key, 0.5))(keys)
+    for key, mask in zip(keys, together, strict=True):
+        np.testing.assert_array_equal(mask, sample(key, 0.5))
+
+
+def test_no_mask_leaves_the_array_alone():
+    x = jnp.ones((2, 3))
+    assert masks.apply(None, x) is x
+    np.testing.assert_array_equal(masks.apply(jnp.full((1, 3), 2.0), x), np.full((2, 3), 2.0))
+
+
+def test_evaluation_has_no_masks():
+    none = masks.no_masks(3)
+    assert not jax.tree.leaves(none)
+    assert len(none.weight) == 3 and len(none.hidden) == 2

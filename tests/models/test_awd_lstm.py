@@ -1,0 +1,242 @@
+"""The model: its size and names, its masks, its tied embedding."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from awd_jax.core import losses, masks
+from awd_jax.models.awd_lstm import AWDLSTM
+
+V, E, H, B, T = 23, 8, 12, 4, 6
+SIZES = {"vocab_size": V, "embed_dim": E, "hidden_dim": H, "num_layers": 3}
+RATES = {
+    "embed_dropout_rate": 0.3,
+    "input_dropout_rate": 0.3,
+    "hidden_dropout_rate": 0.2,
+    "output_dropout_rate": 0.3,
+    "weight_drop_rate": 0.5,
+}
+IDS = jnp.arange(B)
+
+
+@functools.cache
+def make_window():
+    """Parameters, tokens and a carry; the rates have no part in them."""
+    model = AWDLSTM(**SIZES)
+    random = np.random.default_rng(0)
+    inputs = jnp.asarray(random.integers(V, size=(T, B)))
+    carry = jax.tree.map(
+        lambda s: jnp.asarray(random.normal(size=s.shape), jnp.float32), model.initial_carry(B)
+    )
+    params = jax.jit(model.init)(jax.random.key(0), inputs, carry)["params"]
+    return params, inputs, carry
+
+
+@functools.cache
+def make(**rates):
+    """A model, its masks, and the window."""
+    model = AWDLSTM(**SIZES, **rates)
+    return model, draw(model), *make_window()
+
+
+def draw(model, sequence_ids=IDS):
+    return jax.jit(model.sample_masks)(jax.random.key(7), sequence_ids)
+
+
+def make_loss(model, inputs, carry, drawn):
+    def loss(params):
+        logits, _ = model.apply({"params": params}, inputs, carry, drawn)
+        return jnp.mean(losses.token_nll(logits, jnp.roll(inputs, -1)))
+
+    return loss
+
+
+def assert_trees_equal(actual, desired):
+    jax.tree.map(np.testing.assert_array_equal, actual, desired)
+
+
+# ---- parameters ----
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "num_params"), [(10_000, 24_221_600), (33_278, 33_556_078)], ids=["ptb", "wt2"]
+)
+def test_it_has_the_published_number_of_parameters(vocab_size, num_params):
+    model = AWDLSTM(vocab_size, embed_dim=400, hidden_dim=1150, num_layers=3)
+
+    def init(key):
+        return model.init(key, jnp.zeros((1, 1), int), model.initial_carry(1))["params"]
+
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == num_params
+
+
+def test_parameters_have_names_and_shapes():
+    params, *_ = make_window()
+
+    def lstm(d, h):
+        return {"w_x": (d, 4 * h), "w_h": (h, 4 * h), "b_x": (4 * h,), "b_h": (4 * h,)}
+
+    assert jax.tree.map(jnp.shape, params) == {
+        "embedding": (V, E),
+        "lstm_0": lstm(E, H),
+        "lstm_1": lstm(H, H),
+        "lstm_2": lstm(H, E),
+        "softmax_bias": (V,),
+    }
+
+
+def test_initial_values_are_torchs():
+    params, *_ = make_window()
+    assert 0.09 < jnp.max(jnp.abs(params["embedding"])) <= 0.1
+    assert not jnp.any(params["softmax_bias"])
+    for layer, h in enumerate((H, H, E)):
+        bound = h**-0.5
+        for weights in params[f"lstm_{layer}"].values():
+            assert 0.8 * bound < jnp.max(jnp.abs(weights)) <= bound
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "dims"),
+    [(1, ((E, E),)), (2, ((E, H), (H, E))), (4, ((E, H), (H, H), (H, H), (H, E)))],
+)
+def test_the_ends_have_the_width_of_the_embedding(num_layers, dims):
+    model = AWDLSTM(**(SIZES | {"num_layers": num_layers}))
+    assert model.layer_dims == dims
+
+
+def test_a_text_starts_from_zeros():
+    carry = AWDLSTM(**SIZES).initial_carry(B)
+    assert [state.h.shape for state in carry] == [(B, H), (B, H), (B, E)]
+    assert not any(jnp.any(leaf) for leaf in jax.tree.leaves(carry))
+
+
+# ---- masks ----
+
+
+def test_evaluation_is_dropout_at_rate_zero():
+    model, drawn, params, inputs, carry = make(**RATES)
+    no_dropout = AWDLSTM(**SIZES)
+    drawn = draw(no_dropout)
+    assert drawn == masks.no_masks(3)
+    evaluated = model.apply({"params": params}, inputs, carry)
+    assert_trees_equal(evaluated, model.apply({"params": params}, inputs, carry))
+    assert_trees_equal(evaluated, no_dropout.apply({"params": params}, inputs, carry, drawn))
+
+
+def test_each_rate_governs_its_own_masks():
+    names = ("embedding", "input", "hidden", "output", "weight")
+    for name, rate in zip(names, RATES, strict=True):
+        drawn = draw(AWDLSTM(**SIZES, **{rate: 0.5}))
+        assert [n for n in names if jax.tree.leaves(getattr(drawn, n))] == [name]
+    drawn = draw(AWDLSTM(**SIZES, input_weight_drop_rate=0.5))
+    assert [w.w_x.shape for w in drawn.weight] == [(E, 4 * H), (H, 4 * H), (H, 4 * E)]
+    assert all(w.w_h is None for w in drawn.weight)
+
+
+def test_no_two_masks_are_drawn_from_one_key():
+    size = 16
+    model = AWDLSTM(size, size, size, 4, **dict.fromkeys((*RATES, "input_weight_drop_rate"), 0.5))
+    drawn = draw(model, jnp.arange(size))
+    by_shape = {}
+    for leaf in jax.tree.leaves(drawn):
+        by_shape.setdefault(leaf.shape, []).append(leaf)
+    assert sorted(map(len, by_shape.values())) == [1, 5, 8]
+    for same_shape in by_shape.values():
+        for a, b in itertools.combinations(same_shape, 2):
+            assert 0.3 < jnp.mean(a != b) < 0.7
+
+
+def test_devices_share_weight_and_embedding_masks_and_split_the_locked_ones():
+    model, whole, *_ = make(**RATES)
+    halves = [draw(model, ids) for ids in jnp.split(IDS, 2)]
+    for half in halves:
+        assert_trees_equal((half.embedding, half.weight), (whole.embedding, whole.weight))
+    for name in ("input", "hidden", "output"):
+        joined = jax.tree.map(
+            lambda *parts: jnp.concatenate(parts, axis=1), *(getattr(h, name) for h in halves)
+        )
+        assert_trees_equal(joined, getattr(whole, name))
+
+
+def test_gradients_reach_exactly_the_recurrent_weights_that_were_not_dropped():
+    """So the mask lies on the weights once for the whole window, and the raw weights learn."""
+    model, drawn, params, inputs, carry = make(weight_drop_rate=0.5)
+    grads = jax.jit(jax.grad(make_loss(model, inputs, carry, drawn)))(params)
+    for layer, weight in enumerate(drawn.weight):
+        np.testing.assert_array_equal(grads[f"lstm_{layer}"]["w_h"] != 0, weight.w_h != 0)
+        assert jnp.all(grads[f"lstm_{layer}"]["w_x"] != 0)
+
+
+def test_dropped_weights_do_not_matter_in_training_but_do_in_evaluation():
+    model, drawn, params, inputs, carry = make(weight_drop_rate=0.5)
+    changed = jax.tree.map(jnp.copy, params)
+    for layer, weight in enumerate(drawn.weight):
+        w_h = params[f"lstm_{layer}"]["w_h"]
+        changed[f"lstm_{layer}"]["w_h"] = jnp.where(weight.w_h == 0, w_h + 1, w_h)
+    train, evaluate = (jax.jit(make_loss(model, inputs, carry, m)) for m in (drawn, None))
+    assert train(params) == train(changed)
+    assert evaluate(params) != evaluate(changed)
+
+
+def test_embedding_dropout_drops_word_types_at_the_look_up_only():
+    model, drawn, params, inputs, carry = make(embed_dropout_rate=0.5)
+    logits, output = model.apply({"params": params}, inputs, carry, drawn)
+
+    masked = params | {"embedding": drawn.embedding * params["embedding"]}
+    _, expected = model.apply({"params": masked}, inputs, carry)
+    assert_trees_equal(output.raw_hs, expected.raw_hs)
+    np.testing.assert_allclose(logits, output.raw_hs @ params["embedding"].T, rtol=1e-5, atol=1e-6)
+
+
+def test_masks_of_each_sequence_by_vmap():
+    """Weight masks too: a sequence alone is a batch of one."""
+    model, (params, inputs, carry) = AWDLSTM(**SIZES, **RATES), make_window()
+
+    def one(key, inputs, carry):
+        drawn = model.sample_masks(key, jnp.zeros(1, int))
+        logits, _ = model.apply({"params": params}, inputs[:, None], carry, drawn)
+        return logits[:, 0]
+
+    keys = jax.random.split(jax.random.key(0), B)
+    per_sequence = keys, inputs.T, jax.tree.map(lambda s: s[:, None], carry)
+    together = jax.jit(jax.vmap(one))(*per_sequence)
+    one_by_one = jax.jit(lambda a: jax.lax.map(lambda b: one(*b), a))(per_sequence)
+    np.testing.assert_allclose(together, one_by_one, rtol=1e-5, atol=1e-6)
+
+
+# ---- one embedding ----
+
+
+def test_the_embeddings_gradient_is_the_sum_of_look_up_and_softmax():
+    model, drawn, params, inputs, carry = make(**RATES)
+    unseen = jnp.setdiff1d(jnp.arange(V), inputs)
+
+    def loss(look_up, softmax):
+        output = model.apply({"params": look_up}, inputs, carry, drawn, method="features")
+        logits = model.apply({"params": softmax}, output.dropped_hs, method="logits")
+        return jnp.mean(losses.token_nll(logits, jnp.roll(inputs, -1)))
+
+    look_up, softmax = (
+        g["embedding"] for g in jax.jit(jax.grad(loss, argnums=(0, 1)))(params, params)
+    )
+    tied = jax.jit(jax.grad(make_loss(model, inputs, carry, drawn)))(params)["embedding"]
+    np.testing.assert_allclose(tied, look_up + softmax, rtol=1e-5, atol=1e-8)
+    assert unseen.size and not jnp.any(look_up[unseen]) and jnp.any(look_up)
+    assert jnp.all(jnp.any(softmax, axis=1))
+
+
+def test_length_cuts_the_carry_through_the_whole_model():
+    model, drawn, params, inputs, carry = make(**RATES)
+    padded_logits, padded = model.apply({"params": params}, inputs, carry, drawn, 4)
+    logits, output = model.apply({"params": params}, inputs[:4], carry, drawn)
+    np.testing.assert_allclose(padded_logits[:4], logits, rtol=1e-5, atol=1e-6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        padded.carry,
+        output.carry,
+    )
