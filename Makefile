@@ -1,5 +1,5 @@
 # Everything runs in a virtual environment that the first target makes: .venv.
-PYTHON ?= python3.11
+PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 

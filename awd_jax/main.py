@@ -32,7 +32,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
             raise InputError("--config", "is missing", "give a recipe: --config=configs/ptb.py")
         recipe.check(_CONFIG.value)
         if flags.FLAGS["verbosity"].using_default_value:
-            flags.FLAGS.verbosity = logging.ERROR  # else absl takes INFO, where orbax says much
+            logging.set_verbosity(logging.ERROR)  # else absl takes INFO, where orbax says much
     except InputError:
         raise
     except Exception as error:  # absl, ml_collections and the config's own code raise anything

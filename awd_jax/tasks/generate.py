@@ -22,7 +22,7 @@ def generate_sentences(
     eos = corpus.vocabulary.eos_id
 
     def next_logits(carry: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
-        logits, output = model.apply({"params": params}, tokens[None], carry)
+        logits, output = model.forward(params, tokens[None], carry)
         return logits[0], output.carry
 
     drawn = jax.jit(sample_tokens, static_argnums=(1, 4))(

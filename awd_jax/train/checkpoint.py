@@ -5,11 +5,11 @@ run stands, its config and vocabulary, a checksum of each array) and `metrics` (
 validation loss). The two latest are kept, and the best.
 """
 
+import contextlib
 import math
 import zlib
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -29,7 +29,7 @@ class Progress(NamedTuple):
     log_bytes: int  # length of the metrics log
 
 
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager):
     """The checkpoints of one run. Closing waits for the last save.
 
     Args:
@@ -52,12 +52,12 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=ocp.CheckpointManagerOptions(
-                best_fn=_valid_nll,
+                best_fn=_rank,
                 best_mode="min",
                 preservation_policy=policy.AnyPreservationPolicy(
                     [
                         policy.LatestN(2),  # the older one, should the newer be damaged
-                        policy.BestN(get_metric_fn=_valid_nll, reverse=True, n=1),
+                        policy.BestN(get_metric_fn=_rank, reverse=True, n=1),
                     ]
                 ),
                 cleanup_tmp_directories=not read_only,
@@ -65,15 +65,7 @@ class Checkpoints:
             ),
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._manager.close()
 
     def save(self, state: TrainState, progress: Progress, valid_nll: float = math.inf) -> None:
@@ -86,7 +78,7 @@ class Checkpoints:
             then never the best.
         """
         # Merged, so that a run may go on with another number of devices.
-        arrays = jax.device_get(state.replace(carry=merge_carry(state.carry)))
+        arrays = jax.device_get(state._replace(carry=merge_carry(state.carry)))
         meta = {
             "format": FORMAT,
             "progress": progress._asdict(),
@@ -99,14 +91,18 @@ class Checkpoints:
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
             ),
-            metrics={"valid_nll": valid_nll},
+            metrics={"valid_nll": valid_nll, "step": int(arrays.step)},
         )
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk."""
+        self._manager.wait_until_finished()
 
     def best_loss(self) -> float:
         """The lowest validation loss so far; infinite before the first."""
-        self._manager.wait_until_finished()  # metrics are there once they are on disk
+        self.wait()  # metrics are there once they are on disk
         step = self._manager.best_step()
-        return math.inf if step is None else _valid_nll(self._manager.metrics(step))
+        return math.inf if step is None else self._manager.metrics(step)["valid_nll"]
 
     def restore_latest(self, like: TrainState) -> tuple[TrainState, Progress] | None:
         """The newest checkpoint, or None if there is none yet.
@@ -136,7 +132,7 @@ class Checkpoints:
         place = f"checkpoint {self._manager.directory / str(step)}"
         fix = f"move {self._manager.directory / str(step)} away to go on from an older one"
         num_devices = len(like.carry[0].h)
-        abstract = jax.eval_shape(lambda s: s.replace(carry=merge_carry(s.carry)), like)
+        abstract = jax.eval_shape(lambda s: s._replace(carry=merge_carry(s.carry)), like)
         try:
             restored = self._manager.restore(
                 step,
@@ -145,7 +141,9 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            raise InputError(place, f"cannot be read ({type(error).__name__}: {error})", fix) from error
+            raise InputError(
+                place, f"cannot be read ({type(error).__name__}: {error})", fix
+            ) from error
         state, meta = restored.state, restored.meta
         if meta["format"] != FORMAT:
             raise InputError(
@@ -157,22 +155,32 @@ class Checkpoints:
                 f"must be that of the corpus, {len(self._vocabulary)} tokens",
                 "use the corpus of that run, or another workdir",
             )
-        # Orbax restores a flipped bit without complaint.
+        # Orbax restores another shape, and a flipped bit, without complaint.
+        for (path, leaf), expected in zip(
+            jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(abstract), strict=True
+        ):
+            if (leaf.shape, leaf.dtype) != (expected.shape, expected.dtype):
+                raise InputError(
+                    f"{place}: {jax.tree_util.keystr(path)} is {leaf.dtype}{leaf.shape}",
+                    f"must be {expected.dtype}{expected.shape}",
+                    "give the config of that run, or another --workdir",
+                )
         crc32 = _checksums(jax.device_get(state))
         damaged = [name for name in crc32 if crc32[name] != meta["crc32"][name]]
         if damaged:
             raise InputError(place, f"is damaged: wrong checksum of {', '.join(damaged)}", fix)
-        state = state.replace(carry=split_carry(state.carry, num_devices))
+        state = state._replace(carry=split_carry(state.carry, num_devices))
         return state, Progress(**meta["progress"])
 
 
-def _valid_nll(metrics: dict[str, float]) -> float:
-    return metrics["valid_nll"]
+def _rank(metrics: dict[str, float]) -> tuple[float, float]:
+    """The best comes first: the lowest loss, and the earliest of equal ones."""
+    return metrics["valid_nll"], float(metrics["step"])
 
 
 def _checksums(arrays: Any) -> dict[str, int]:
     """CRC-32 of each leaf, by its path."""
     return {
-        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf))
+        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).data)
         for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)
     }

@@ -28,6 +28,6 @@ def choose_devices(config: ConfigDict) -> list[jax.Device]:
         raise InputError(
             f"config.train.batch_size = {config.batch_size}",
             f"must be a multiple of the {len(devices)} devices",
-            f"set it to {config.batch_size + missing}, or use fewer with --config.train.num_devices",
+            f"set it to {config.batch_size + missing}, or --config.train.num_devices to fewer",
         )
     return devices

@@ -10,7 +10,7 @@ from jaxtyping import Int32
 from awd_jax.data import windows
 from awd_jax.models.awd_lstm import AWDLSTM
 from awd_jax.train.state import split_carry
-from awd_jax.train.step import make_eval_step, pmap_eval_step
+from awd_jax.train.step import make_eval_step, make_place, pmap_eval_step
 
 
 def make_evaluate(
@@ -23,15 +23,17 @@ def make_evaluate(
     """
     num_devices = len(devices)
     eval_step = pmap_eval_step(make_eval_step(model), devices)
+    place = make_place(devices, (None, 0))
     window_length = windows.bucket(bptt)  # no padding but in the last window
 
     def evaluate(params: optax.Params, stream: Int32[np.ndarray, "rows B"]) -> float:
         num_rows, batch_size = stream.shape
         idle = -batch_size % num_devices  # empty sequences that make the batch divisible
         carry = split_carry(model.initial_carry(batch_size + idle), num_devices)
+        params, carry = place((params, carry))
         sums = []
         plan = windows.fixed_windows(num_rows, window_length)
-        for start, length in zip(plan.starts, plan.lengths, strict=True):
+        for start, length in zip(plan.starts.tolist(), plan.lengths.tolist(), strict=True):
             batch = windows.window_batch(stream, start, length, window_length)
             batch = jax.tree.map(
                 lambda a: np.pad(a, ((0, 0), (0, idle))).reshape(len(a), num_devices, -1), batch

@@ -20,8 +20,14 @@ from awd_jax.train.evaluation import make_evaluate
 from awd_jax.train.optimizer import learning_rate, make_optimizer
 from awd_jax.train.report import Report, describe_nll
 from awd_jax.train.state import TrainState, init_state, make_model, split_carry, zero_totals
+from awd_jax.train.step import (
+    STATE_AXES,
+    Regularisers,
+    make_place,
+    make_train_step,
+    pmap_train_step,
+)
 from awd_jax.train.streams import Streams
-from awd_jax.train.step import Regularisers, make_train_step, pmap_train_step
 
 REMEDY = (
     "the last good checkpoint is kept: try a lower --config.optimizer.learning_rate "
@@ -65,6 +71,7 @@ class Trainer:
         self._train_step = pmap_train_step(
             make_train_step(self._model, self._optimizer, regularisers, config.train.seed), devices
         )
+        self._place = make_place(devices, STATE_AXES)
         self._evaluate = make_evaluate(self._model, config.train.bptt, devices)
 
     def train(self) -> Trained:
@@ -97,7 +104,8 @@ class Trainer:
         num_windows = len(plan.starts)
         if first_window == 0:
             carry = split_carry(self._model.initial_carry(config.batch_size), self._num_devices)
-            state = state.replace(carry=carry, totals=zero_totals())
+            state = state._replace(carry=carry, totals=zero_totals())
+        state = self._place(state)
         started = time.perf_counter()
         with self._report.bar(range(first_window, num_windows), num_windows, epoch) as bar:
             for window in bar:
@@ -142,7 +150,7 @@ class Trainer:
         if num_averaged and self._config.train.evaluate_raw:
             values["raw_valid_nll"] = self._evaluate(state.params, self._streams.valid)
         is_best = valid_nll < self._checkpoints.best_loss()
-        state = state.replace(opt_state=observe(state.opt_state, valid_nll))
+        state = state._replace(opt_state=observe(state.opt_state, valid_nll))
 
         self._report.metrics(step, values)
         self._report.timing(
@@ -163,7 +171,7 @@ class Trainer:
         self._save(state, Progress(epoch + 1, 0, self._report.log_bytes), valid_nll)
         return state
 
-    def _epoch_so_far(self, state: TrainState, epoch: int) -> dict[str, float]:
+    def _epoch_so_far(self, state: TrainState, epoch: int) -> dict[str, float | int]:
         """Means over the epoch up to here.
 
         Raises:

@@ -1,10 +1,13 @@
 """The rule of every config field, checked before any device work."""
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from awd_jax.data.corpus import NAMES
+from awd_jax.data.text import LEVELS
 from awd_jax.errors import InputError
 
 
@@ -41,17 +44,14 @@ EPOCHS = Rule(
 )
 NAME = Rule(
     "must be a name of letters, digits, '.', '_' and '-'",
-    lambda v: isinstance(v, str) and v.strip(".") != "" and not set(v) - _NAME_CHARACTERS,
+    lambda v: isinstance(v, str) and re.fullmatch(r"[\w.-]*[\w-][\w.-]*", v, re.ASCII) is not None,
 )
-_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 RULES = {
     "name": NAME,
-    "data.corpus": one_of(
-        "ptb", "ptb_char", "wikitext2", "wikitext103", "enwik8", "synthetic", "text"
-    ),
+    "data.corpus": one_of(*NAMES),
     "data.dir": TEXT,
-    "data.level": one_of("word", "char", "byte"),
+    "data.level": one_of(*LEVELS),
     "data.vocabulary": one_of("train", "all"),
     "data.max_tokens": COUNT_OR_0,
     "model.embed_dim": COUNT,
@@ -107,7 +107,9 @@ def check(config: ConfigDict) -> None:
     for name in RULES:
         if name not in flat:
             raise InputError(
-                f"config.{name}", "is missing", "start from configs/default.py, which has every field"
+                f"config.{name}",
+                "is missing",
+                "start from configs/default.py, which has every field",
             )
     for name, value in flat.items():
         if name not in RULES:

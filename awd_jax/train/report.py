@@ -1,12 +1,12 @@
 """What a run tells: a metrics log, TensorBoard, a bar on a terminal, a line an epoch."""
 
+import contextlib
 import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import BinaryIO
 
 import tensorboardX
 from tqdm import tqdm
@@ -21,7 +21,7 @@ def describe_nll(nll: float, level: str) -> str:
     return f"{losses.bits_per_token(nll):.4f} bits"
 
 
-class Report:
+class Report(contextlib.AbstractContextManager):
     """The reports of one run, in its workdir.
 
     `metrics.jsonl` holds what the run computed, one JSON object a line: the
@@ -34,15 +34,7 @@ class Report:
         self._timing = (workdir / "timing.jsonl").open("ab")
         self._tensorboard = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._metrics.close()
         self._timing.close()
         self._tensorboard.close()
@@ -57,7 +49,7 @@ class Report:
         """Length of the metrics log."""
         return self._metrics.tell()
 
-    def metrics(self, step: int, values: Mapping[str, float | int | bool]) -> None:
+    def metrics(self, step: int, values: Mapping[str, float | int]) -> None:
         """Adds a line to the metrics log, on disk when this returns."""
         self._add(self._metrics, step, values)
         os.fsync(self._metrics.fileno())
@@ -66,7 +58,7 @@ class Report:
         """Adds a line to the log of what depends on the machine."""
         self._add(self._timing, step, values)
 
-    def _add(self, file, step: int, values: Mapping[str, float | int | bool]) -> None:  # noqa: ANN001
+    def _add(self, file: BinaryIO, step: int, values: Mapping[str, float | int]) -> None:
         file.write(json.dumps({"step": step, **values}).encode() + b"\n")
         file.flush()
         for name, value in values.items():

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
@@ -50,8 +49,7 @@ def zero_totals() -> Totals:
     )
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(NamedTuple):
     """All that a training step reads and writes.
 
     Everything is the same on every device but `carry`, which is split by
@@ -101,8 +99,7 @@ def init_state(
 ) -> TrainState:
     """The state before the first step."""
     carry = model.initial_carry(batch_size)
-    inputs = jnp.zeros((1, batch_size), jnp.int32)
-    params = model.init(make_key(seed, Purpose.INIT), inputs, carry)["params"]
+    params = model.init_params(make_key(seed, Purpose.INIT))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

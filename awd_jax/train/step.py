@@ -1,7 +1,7 @@
 """One training step and one evaluation step, for each replica; and the one `pmap`."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +10,14 @@ from jaxtyping import Array, Float, Int
 
 from awd_jax.core import losses
 from awd_jax.core.cells import LSTMState
-from awd_jax.data.windows import Batch
 from awd_jax.models.awd_lstm import AWDLSTM
 from awd_jax.train.state import Purpose, Totals, TrainState, make_key
 
 AXIS = "replicas"
+Batch = tuple[Array, Array, Array]  # inputs, targets, weights: [T, b] with b = B / replicas
 
 # Where the axis of devices is: nowhere, but in the carry.
-STATE_AXES = TrainState(
-    step=None, params=None, opt_state=None, carry=0, totals=None, first_bad_step=None
-)
+STATE_AXES = TrainState._make(0 if name == "carry" else None for name in TrainState._fields)
 
 
 class Regularisers(NamedTuple):
@@ -43,22 +41,21 @@ def make_train_step(
 
     def train_step(
         state: TrainState,
-        batch: Batch,  # [T, b] with b = B / replicas
+        batch: Batch,
         length: Int[Array, ""],
         learning_rate: Float[Array, ""],
     ) -> TrainState:
-        b = batch.inputs.shape[1]
+        inputs, targets, weights = batch
+        b = inputs.shape[1]
         sequence_ids = jax.lax.axis_index(AXIS) * b + jnp.arange(b)
         key = jax.random.fold_in(make_key(seed, Purpose.MASKS), state.step)
         masks = model.sample_masks(key, sequence_ids)
 
         def loss_fn(params: optax.Params) -> tuple[Array, tuple]:
-            logits, output = model.apply(
-                {"params": params}, batch.inputs, state.carry, masks, length
-            )
-            nll = losses.mean_over_real(losses.token_nll(logits, batch.targets), batch.weights)
-            ar = losses.activation_reg(output.dropped_hs, batch.weights)
-            tar = losses.temporal_activation_reg(output.raw_hs, batch.weights)
+            logits, output = model.forward(params, inputs, state.carry, masks, length)
+            nll = losses.mean_over_real(losses.token_nll(logits, targets), weights)
+            ar = losses.activation_reg(output.dropped_hs, weights)
+            tar = losses.temporal_activation_reg(output.raw_hs, weights)
             loss = nll + regularisers.alpha * ar + regularisers.beta * tar
             return loss, (output.carry, (loss, nll, ar, tar))
 
@@ -70,7 +67,14 @@ def make_train_step(
         )
         grad_norm = optax.tree.norm(grads)
         num_tokens = length * b * jax.lax.axis_size(AXIS)
-        window = Totals(nll * num_tokens, num_tokens, jnp.ones_like(length), ar, tar, grad_norm)
+        window = Totals(
+            nll * num_tokens.astype(nll.dtype),
+            num_tokens,
+            jnp.ones_like(length),
+            ar,
+            tar,
+            grad_norm,
+        )
         is_first_bad = (state.first_bad_step < 0) & ~jnp.isfinite(loss + grad_norm)
         return TrainState(
             step=state.step + 1,
@@ -90,9 +94,10 @@ def make_eval_step(model: AWDLSTM) -> Callable[..., tuple]:
     def eval_step(
         params: optax.Params, carry: tuple[LSTMState, ...], batch: Batch, length: Int[Array, ""]
     ) -> tuple[tuple[LSTMState, ...], Float[Array, ""]]:
-        logits, output = model.apply({"params": params}, batch.inputs, carry, None, length)
-        nll = losses.token_nll(logits, batch.targets)
-        return output.carry, jax.lax.psum(jnp.sum(batch.weights * nll), AXIS)
+        inputs, targets, weights = batch
+        logits, output = model.forward(params, inputs, carry, None, length)
+        nll = losses.token_nll(logits, targets)
+        return output.carry, jax.lax.psum(jnp.sum(weights * nll), AXIS)
 
     return eval_step
 
@@ -111,15 +116,25 @@ def pmap_eval_step(
     return _pmap(eval_step, devices, (None, 0, 1, None), (0, None), donate=(1,))
 
 
+def make_place(devices: Sequence[jax.Device], axes: Any) -> Callable[[Any], Any]:
+    """Returns the identity over devices.
+
+    Where an array lies is part of what a program is compiled for: state that
+    did not come out of a step must pass through here, or the step is compiled
+    again for it.
+    """
+    return _pmap(lambda tree: tree, devices, (axes,), axes, donate=())
+
+
 def _pmap(
-    step: Callable,
+    function: Callable,
     devices: Sequence[jax.Device],
     in_axes: tuple,
-    out_axes: tuple | TrainState,
+    out_axes: Any,
     donate: tuple[int, ...],
 ) -> Callable:
     return jax.pmap(
-        step,
+        function,
         axis_name=AXIS,
         devices=devices,
         in_axes=in_axes,

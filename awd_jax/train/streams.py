@@ -24,6 +24,7 @@ def read_corpus(config: ConfigDict) -> Corpus:
     Raises:
       InputError: it cannot be found or read.
     """
+    # The seed of the made corpus is not that of training: runs that differ in it share their data.
     corpus = load_corpus(config.corpus, config.dir, config.level, config.vocabulary, seed=0)
     stop = config.max_tokens or None
     return corpus._replace(

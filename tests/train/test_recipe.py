@@ -1,0 +1,84 @@
+import importlib
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from awd_jax.errors import InputError
+from awd_jax.train import recipe
+from configs import default
+
+NAMES = sorted(path.stem for path in Path("configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("variant", ["", "smoke"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_keeps_the_rules(name, variant):
+    recipe.check(importlib.import_module(f"configs.{name}").get_config(variant))
+
+
+def test_a_missing_field_is_named():
+    config = default.get_config()
+    del config.train.bptt
+    with pytest.raises(InputError, match=r"config\.train\.bptt: is missing"):
+        recipe.check(config)
+
+
+def test_an_unknown_field_is_named():
+    config = default.get_config()
+    config.model.dropout = 0.5
+    with pytest.raises(InputError, match=r"config\.model\.dropout: is no known field"):
+        recipe.check(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model.output_dropout_rate", 1.0),
+        ("model.weight_drop_rate", -0.1),
+        ("model.embed_dropout_rate", float("nan")),
+        ("model.hidden_dim", 0),
+        ("model.num_layers", -1),
+        ("model.embed_dim", 1.5),
+        ("model.hidden_dim", True),
+        ("optimizer.learning_rate", 0.0),
+        ("optimizer.learning_rate", float("inf")),
+        ("optimizer.name", "adamw"),
+        ("optimizer.nonmono", -1),
+        ("optimizer.decay_epochs", (0,)),
+        ("optimizer.decay_epochs", 3),
+        ("train.batch_size", 0),
+        ("train.seed", -1),
+        ("train.activation_reg", -1.0),
+        ("train.evaluate_raw", 1),
+        ("data.corpus", "penn"),
+        ("data.level", "sentence"),
+        ("data.dir", None),
+        ("name", "../x"),
+        ("name", ".."),
+        ("name", ""),
+    ],
+)
+def test_a_value_that_breaks_its_rule_gives_one_line(field, value):
+    config = default.get_config()
+    with config.ignore_type():
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(InputError) as error:
+        recipe.check(config)
+    assert str(error.value).startswith(f"config.{field} = {value!r}: must be")
+    assert "\n" not in str(error.value)
+
+
+anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
+
+
+@hypothesis.given(field=st.sampled_from(sorted(recipe.RULES)), value=anything | st.lists(anything))
+def test_no_value_gives_anything_but_an_input_error(field, value):
+    config = default.get_config()
+    with config.ignore_type():
+        config.update_from_flattened_dict({field: value})
+    try:
+        recipe.check(config)
+    except InputError as error:
+        assert field in str(error)
