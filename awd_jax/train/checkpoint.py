@@ -7,6 +7,7 @@ validation loss). The two latest are kept, and the best.
 
 import contextlib
 import math
+import time
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from awd_jax.errors import InputError
 from awd_jax.train.state import TrainState, merge_carry, split_carry
 
 FORMAT = 1
+_FIX = "restore it from a copy, or start anew with another --workdir"
 
 
 class Progress(NamedTuple):
@@ -27,6 +29,18 @@ class Progress(NamedTuple):
     epoch: int  # from 1 on
     window: int  # the next of this epoch
     log_bytes: int  # length of the metrics log
+
+
+class Restored(NamedTuple):
+    """A checkpoint, and what there is to say of newer ones that are damaged."""
+
+    state: TrainState
+    progress: Progress
+    notes: tuple[str, ...]
+
+
+class _DamagedError(InputError):
+    pass
 
 
 class Checkpoints(contextlib.AbstractContextManager):
@@ -46,11 +60,12 @@ class Checkpoints(contextlib.AbstractContextManager):
         vocabulary: tuple[str, ...],
         read_only: bool = False,
     ) -> None:
+        self._directory = directory.absolute()
         self._config = config
         self._vocabulary = vocabulary
         policy = ocp.checkpoint_managers
         self._manager = ocp.CheckpointManager(
-            directory.absolute(),
+            self._directory,
             options=ocp.CheckpointManagerOptions(
                 best_fn=_rank,
                 best_mode="min",
@@ -104,17 +119,34 @@ class Checkpoints(contextlib.AbstractContextManager):
         step = self._manager.best_step()
         return math.inf if step is None else self._manager.metrics(step)["valid_nll"]
 
-    def restore_latest(self, like: TrainState) -> tuple[TrainState, Progress] | None:
-        """The newest checkpoint, or None if there is none yet.
+    def restore_latest(self, like: TrainState) -> Restored | None:
+        """The newest checkpoint that is whole, or None if there is none at all yet.
+
+        A damaged one that is newer moves out of the way, to `damaged-STEP` beside
+        the directory of checkpoints, and is named in the notes.
 
         Args:
           like: a state of the same run; its values are not read.
 
         Raises:
-          InputError: a damaged checkpoint, or one of another model.
+          InputError: all are damaged (nothing is moved), or of another model.
         """
-        step = self._manager.latest_step()
-        return None if step is None else self._restore(step, like)
+        damaged: dict[int, _DamagedError] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                state, progress = self._restore(step, like)
+            except _DamagedError as error:
+                damaged[step] = error
+            else:
+                for bad_step in damaged:
+                    path = self._directory / str(bad_step)
+                    path.rename(self._directory.parent / f"damaged-{bad_step}-{time.time_ns()}")
+                self._manager.reload()
+                notes = tuple(f"{error}; using step {step}" for error in damaged.values())
+                return Restored(state, progress, notes)
+        if damaged:
+            raise next(iter(damaged.values()))
+        return None
 
     def restore_best(self, like: TrainState) -> TrainState:
         """The state with the lowest validation loss.
@@ -124,14 +156,12 @@ class Checkpoints(contextlib.AbstractContextManager):
         """
         if math.isinf(self.best_loss()):
             raise InputError(
-                f"{self._manager.directory}", "holds no finished epoch", "train at least one epoch"
+                f"{self._directory}", "holds no finished epoch", "train at least one epoch"
             )
         return self._restore(self._manager.best_step(), like)[0]
 
     def _restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
-        place = f"checkpoint {self._manager.directory / str(step)}"
-        fix = f"move {self._manager.directory / str(step)} away to go on from an older one"
-        num_devices = len(like.carry[0].h)
+        place = f"checkpoint {self._directory / str(step)}"
         abstract = jax.eval_shape(lambda s: s._replace(carry=merge_carry(s.carry)), like)
         try:
             restored = self._manager.restore(
@@ -140,10 +170,8 @@ class Checkpoints(contextlib.AbstractContextManager):
                     state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore()
                 ),
             )
-        except Exception as error:
-            raise InputError(
-                place, f"cannot be read ({type(error).__name__}: {error})", fix
-            ) from error
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            raise _DamagedError(place, f"cannot be read ({_first_line(error)})", _FIX) from error
         state, meta = restored.state, restored.meta
         if meta["format"] != FORMAT:
             raise InputError(
@@ -168,8 +196,8 @@ class Checkpoints(contextlib.AbstractContextManager):
         crc32 = _checksums(jax.device_get(state))
         damaged = [name for name in crc32 if crc32[name] != meta["crc32"][name]]
         if damaged:
-            raise InputError(place, f"is damaged: wrong checksum of {', '.join(damaged)}", fix)
-        state = state._replace(carry=split_carry(state.carry, num_devices))
+            raise _DamagedError(place, f"has a wrong checksum of {', '.join(damaged)}", _FIX)
+        state = state._replace(carry=split_carry(state.carry, len(like.carry[0].h)))
         return state, Progress(**meta["progress"])
 
 
@@ -184,3 +212,8 @@ def _checksums(arrays: Any) -> dict[str, int]:
         jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).data)
         for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)
     }
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

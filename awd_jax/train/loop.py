@@ -85,7 +85,9 @@ class Trainer:
         progress = Progress(epoch=1, window=0, log_bytes=0)
         restored = self._checkpoints.restore_latest(state)
         if restored is not None:
-            state, progress = restored
+            state, progress, notes = restored
+            for note in notes:
+                self._report.say(note)
             self._report.say(f"resumed in epoch {progress.epoch} at window {progress.window}")
         self._report.rewind(progress.log_bytes)
         first_window = progress.window

@@ -45,7 +45,10 @@ def open_workdir(workdir: Path, config: ConfigDict, corpus: Corpus) -> None:
     fields = describe(config, corpus)
     try:
         if path.exists():
-            _check_same(workdir, json.loads(path.read_text()), fields)
+            theirs = json.loads(path.read_text())
+            if not isinstance(theirs, dict):
+                raise ValueError("its config.json is no JSON object")
+            _check_same(workdir, theirs, fields)
         else:
             workdir.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
@@ -53,7 +56,9 @@ def open_workdir(workdir: Path, config: ConfigDict, corpus: Corpus) -> None:
             part.replace(path)
         if not os.access(workdir, os.W_OK | os.X_OK):
             raise PermissionError("no permission to write")
-    except (OSError, json.JSONDecodeError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # of json, or of UTF-8
         raise InputError(
             f"workdir {workdir}", f"cannot be used ({error})", "give another one with --workdir"
         ) from error

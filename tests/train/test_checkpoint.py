@@ -43,8 +43,8 @@ def test_everything_comes_back_bit_for_bit(open_checkpoints):
         assert checkpoints.restore_latest(make_state(0)) is None
         checkpoints.save(state, progress)
     with open_checkpoints() as checkpoints:
-        restored, where = checkpoints.restore_latest(make_state(0))
-    assert where == progress
+        restored, where, notes = checkpoints.restore_latest(make_state(0))
+    assert (where, notes) == (progress, ())
     assert_equal(restored, state)
 
 
@@ -53,7 +53,7 @@ def test_a_run_can_go_on_with_another_number_of_devices(open_checkpoints):
     with open_checkpoints() as checkpoints:
         checkpoints.save(state, Progress(1, 1, 0))
         checkpoints.wait()
-        restored, _ = checkpoints.restore_latest(make_state(0, num_devices=2))
+        restored, *_ = checkpoints.restore_latest(make_state(0, num_devices=2))
     assert restored.carry[0].h.shape == (2, 2, 6)
     np.testing.assert_array_equal(restored.carry[0].h.reshape(4, 6), state.carry[0].h.reshape(4, 6))
 
@@ -66,7 +66,7 @@ def test_the_two_latest_and_the_best_are_kept(open_checkpoints, tmp_path):
     with open_checkpoints() as checkpoints:
         assert checkpoints.best_loss() == 1.0
         assert checkpoints.restore_best(make_state(0)).step == 20
-        assert checkpoints.restore_latest(make_state(0))[0].step == 40
+        assert checkpoints.restore_latest(make_state(0)).state.step == 40
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
     assert kept == {20, 35, 40}
 
@@ -103,21 +103,46 @@ def data_file(tmp_path, step):
     return max((path for path in files if path.is_file()), key=lambda path: path.stat().st_size)
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
-def test_a_damaged_checkpoint_is_named(open_checkpoints, tmp_path, damage):
+def flip_a_bit(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+DAMAGES = [flip_a_bit, truncate, lambda file: file.unlink()]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    open_checkpoints, tmp_path, damage
+):
     with open_checkpoints() as checkpoints:
         checkpoints.save(make_state(3), Progress(1, 3, 0))
-    file = data_file(tmp_path, 3)
-    content = bytearray(file.read_bytes())
-    if damage == "flip":
-        content[len(content) // 2] ^= 1
-        file.write_bytes(content)
-    elif damage == "truncate":
-        file.write_bytes(content[: len(content) // 2])
-    else:
-        file.unlink()
+        checkpoints.save(make_state(6), Progress(1, 6, 0))
+    damage(data_file(tmp_path, 6))
+    with open_checkpoints() as checkpoints:
+        state, progress, (note,) = checkpoints.restore_latest(make_state(0))
+        assert (state.step, progress.window) == (3, 3)
+        assert "checkpoints/6: " in note
+        assert note.endswith("; using step 3")
+        checkpoints.save(make_state(6), Progress(1, 6, 0))  # its place is free again
+    with open_checkpoints() as checkpoints:
+        assert checkpoints.restore_latest(make_state(0)).state.step == 6
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_without_a_whole_checkpoint_nothing_is_touched(open_checkpoints, tmp_path, damage):
+    with open_checkpoints() as checkpoints:
+        checkpoints.save(make_state(3), Progress(1, 3, 0))
+    damage(data_file(tmp_path, 3))
+    before = sorted(tmp_path.rglob("*"))
     with (
         open_checkpoints() as checkpoints,
         pytest.raises(InputError, match=r"checkpoint .*checkpoints/3"),
     ):
         checkpoints.restore_latest(make_state(0))
+    assert sorted(tmp_path.rglob("*")) == before

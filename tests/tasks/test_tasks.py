@@ -1,0 +1,55 @@
+"""Every recipe trains, evaluates and resumes; small, on the built-in corpus."""
+
+import importlib
+import json
+from pathlib import Path
+
+import jax
+import pytest
+
+from awd_jax.errors import InputError
+from awd_jax.tasks import TASKS
+
+NAMES = sorted({path.stem for path in Path("configs").glob("*.py")} - {"default"})
+
+
+def smoke(name):
+    config = importlib.import_module(f"configs.{name}").get_config("smoke")
+    config.data.max_tokens = 200
+    config.train.bptt = 4
+    config.train.num_epochs = 1
+    config.train.num_devices = 1
+    config.train.num_samples = 2
+    return config
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_trains(name, tmp_path, capsys):
+    config = smoke(name)
+    # optax's Adam promotes silently.
+    with jax.numpy_dtype_promotion("standard" if config.optimizer.name == "adam" else "strict"):
+        TASKS["train"](config, tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["valid_perplexity"] > 1
+    assert result["test_perplexity"] > 1
+    printed = capsys.readouterr().out
+    assert "epoch 1 |" in printed
+    assert printed.count("\n> ") == 2
+
+
+def test_evaluate_finds_what_training_found_and_training_again_changes_nothing(tmp_path, capsys):
+    config = smoke("quickstart")
+    TASKS["train"](config, tmp_path / "run")
+    log = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    TASKS["evaluate"](config, tmp_path / "run")
+    TASKS["train"](config, tmp_path / "run")
+    result = (tmp_path / "run" / "result.json").read_bytes()
+    assert (tmp_path / "run" / "evaluate.json").read_bytes() == result
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == log
+    assert "resumed in epoch 2" in capsys.readouterr().out
+
+
+def test_evaluate_without_checkpoints_writes_nothing(tmp_path):
+    with pytest.raises(InputError, match="holds no checkpoints"):
+        TASKS["evaluate"](smoke("quickstart"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
