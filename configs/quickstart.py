@@ -14,10 +14,13 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.hidden_dim = 96
     config.model.num_layers = 2
     config.model.embed_dropout_rate = 0.0
-    config.model.input_dropout_rate = 0.05
-    config.model.hidden_dropout_rate = 0.05
-    config.model.output_dropout_rate = 0.05
+    config.model.input_dropout_rate = 0.02
+    config.model.hidden_dropout_rate = 0.02
+    config.model.output_dropout_rate = 0.02
     config.model.weight_drop_rate = 0.1
+    config.optimizer.nonmono = 2
+    config.train.activation_reg = 0.5
+    config.train.temporal_activation_reg = 0.2
     config.train.num_epochs = 20
     config.train.num_samples = 5
     return default.apply_variant(config, variant)

@@ -12,8 +12,8 @@ Files come from TFDS's manual directory, $AWD_JAX_DATA, an earlier download, or 
 
 import contextlib
 import functools
+import io
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def prepared_splits(name: str) -> Splits:
     # TFDS itself reads this variable once, at import.
     builder = _BUILDERS[name](data_dir=os.environ.get("TFDS_DATA_DIR"))
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # it announces itself on stdout
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces itself there
             builder.download_and_prepare()
     except OSError as error:
         raise InputError(

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import http.client
 import queue
+import sys
 import tempfile
 import threading
 import urllib.error
@@ -14,8 +15,6 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
-
-from absl import logging
 
 from awd_jax.data.sources import Remote, Source, placement
 from awd_jax.errors import InputError
@@ -33,7 +32,6 @@ def fetch(source: Source, directory: Path) -> None:
         file, or a directory that cannot be written. No part of the file in question is left.
     """
     for remote in source.remotes:
-        logging.info("downloading %s", remote.address)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             _fetch_remote(remote, directory)
@@ -45,6 +43,7 @@ def fetch(source: Source, directory: Path) -> None:
 
 def _fetch_remote(remote: Remote, directory: Path) -> None:
     with _open(remote.address) as reply:
+        print(f"downloading {remote.address} to {directory}", file=sys.stderr)
         if not remote.members:
             with _whole_file(directory / PurePosixPath(remote.address).name) as file:
                 _copy_reply(reply, file, remote)
