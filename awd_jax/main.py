@@ -9,7 +9,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from awd_jax.errors import DivergedError, InputError
+from awd_jax.errors import DivergedError, InputError, one_line
 from awd_jax.tasks import TASKS
 from awd_jax.train import recipe
 
@@ -36,13 +36,14 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     except InputError:
         raise
     except Exception as error:  # absl, ml_collections and the config's own code raise anything
-        message = str(error).strip().splitlines()[-1].strip()
         typo = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
         if typo:
-            raise InputError(
-                f"config field {typo[2]}", "is unknown", f"did you mean {typo[1]}?"
-            ) from error
-        raise InputError("command line", message, "see README.md, or --help") from error
+            fix = f"did you mean {typo[1]}?"
+            raise InputError(f"config field {typo[2]}", "is unknown", fix) from error
+        if isinstance(error, KeyError | AttributeError):  # of a field that is like no other
+            fix = "see configs/default.py for all of them"
+            raise InputError(f"config field {one_line(error)}", "is unknown", fix) from error
+        raise InputError("command line", one_line(error), "see README.md, or --help") from error
     if rest[1:]:
         raise InputError(rest[1], "is no flag", "flags start with --")
     return rest

@@ -25,22 +25,24 @@ class Batch(NamedTuple):
     weights: Float32[np.ndarray, "T B"]
 
 
-def batchify(tokens: Int32[np.ndarray, "N"], batch_size: int) -> Int32[np.ndarray, "rows B"]:
+def batchify(
+    tokens: Int32[np.ndarray, "N"], batch_size: int, name: str = "batch size"
+) -> Int32[np.ndarray, "rows B"]:
     """Cuts tokens into B contiguous streams, one a column; the remainder is dropped.
 
     Returns a view: a process that takes only its columns reads only their tokens.
 
     Raises:
-      InputError: B is not positive, or the streams have fewer than two tokens.
+      InputError: B is not positive, or the streams have fewer than two tokens; it calls B `name`.
     """
     if batch_size < 1:
-        raise InputError(f"batch size {batch_size}", "must be 1 or more", "raise it")
+        raise InputError(f"{name} {batch_size}", "must be 1 or more", "raise it")
     num_rows = len(tokens) // batch_size
     if num_rows < 2:
         raise InputError(
-            f"batch size {batch_size}",
+            f"{name} {batch_size}",
             f"{len(tokens):,} tokens are shorter than a batch of an input and a target each",
-            f"use a batch size of at most {len(tokens) // 2} or a longer corpus",
+            "make it smaller, or the text longer",
         )
     return tokens[: num_rows * batch_size].reshape(batch_size, num_rows).T
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
 from awd_jax.core.ntasgd import averaged_params
@@ -11,11 +12,10 @@ from awd_jax.train.checkpoint import Checkpoints
 from awd_jax.train.devices import choose_devices
 from awd_jax.train.evaluation import make_evaluate
 from awd_jax.train.optimizer import make_optimizer
-from awd_jax.train.recipe import flatten
 from awd_jax.train.report import describe_nll
 from awd_jax.train.state import init_state, make_model
 from awd_jax.train.streams import make_streams, read_corpus
-from awd_jax.train.workdir import CHECKPOINTS, open_workdir
+from awd_jax.train.workdir import CHECKPOINTS, describe
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> None:
@@ -31,19 +31,14 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
     corpus = read_corpus(config.data)
     streams = make_streams(config.train, corpus)
     devices = choose_devices(config.train)
-    open_workdir(workdir, config, corpus)
     model = make_model(config.model, len(corpus.vocabulary))
-    like = init_state(
-        model,
-        make_optimizer(config.optimizer),
-        config.train.seed,
-        config.train.batch_size,
-        len(devices),
+    optimizer = make_optimizer(config.optimizer)
+    shapes = jax.eval_shape(
+        lambda: init_state(model, optimizer, config.train.seed, config.train.batch_size, 1)
     )
-    with Checkpoints(
-        workdir / CHECKPOINTS, flatten(config), corpus.vocabulary.tokens, read_only=True
-    ) as checkpoints:
-        best = checkpoints.restore_best(like)
+    fields, tokens = describe(config, corpus), corpus.vocabulary.tokens
+    with Checkpoints(workdir / CHECKPOINTS, fields, tokens, read_only=True) as checkpoints:
+        best = checkpoints.restore_best(shapes)
     params = averaged_params(best.opt_state, best.params)
     evaluate_stream = make_evaluate(model, config.train.bptt, devices)
     valid_nll = evaluate_stream(params, streams.valid)

@@ -21,17 +21,17 @@ def generate_sentences(
     """Draws sentences from the softmax, each from an empty history up to its `<eos>`."""
     eos = corpus.vocabulary.eos_id
 
-    def next_logits(carry: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
-        logits, output = model.forward(params, tokens[None], carry)
-        return logits[0], output.carry
+    @jax.jit
+    def draw(params: optax.Params, key: jax.Array) -> jax.Array:
+        def next_logits(carry: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
+            logits, output = model.forward(params, tokens[None], carry)
+            return logits[0], output.carry
 
-    drawn = jax.jit(sample_tokens, static_argnums=(1, 4))(
-        make_key(seed, Purpose.SAMPLES),
-        next_logits,
-        model.initial_carry(num_sentences),
-        jnp.full(num_sentences, eos, jnp.int32),
-        MAX_TOKENS,
-    )
+        carry = model.initial_carry(num_sentences)
+        first = jnp.full(num_sentences, eos, jnp.int32)
+        return sample_tokens(key, next_logits, carry, first, MAX_TOKENS)
+
+    drawn = draw(params, make_key(seed, Purpose.SAMPLES))
     blank = " " if corpus.level == "word" else ""
     return [
         blank.join(corpus.vocabulary.decode(_until(eos, tokens))) for tokens in np.asarray(drawn).T

@@ -4,21 +4,23 @@ import json
 import math
 from pathlib import Path
 
+from awd_jax.core import losses
 from awd_jax.data.corpus import Corpus
 
 
 def write_result(
     workdir: Path, name: str, corpus: Corpus, valid_nll: float, test_nll: float
 ) -> None:
-    """Writes WORKDIR/NAME.json: nats, and perplexity or bits, per token."""
-    result = {}
-    for split, nll in (("valid", valid_nll), ("test", test_nll)):
-        result[f"{split}_nll"] = nll
-        result[f"{split}_perplexity"] = math.exp(nll)
-        result[f"{split}_bits"] = nll / math.log(2)
+    """Writes WORKDIR/NAME.json: nats, perplexity and bits per token; null if not finite."""
+    nlls = {"valid": valid_nll, "test": test_nll}
     if corpus.entropy is not None:
-        result["source_nll"] = corpus.entropy
-        result["source_perplexity"] = math.exp(corpus.entropy)
+        nlls["source"] = corpus.entropy
+    result = {}
+    for of, nll in nlls.items():
+        result[f"{of}_nll"] = nll
+        result[f"{of}_perplexity"] = float(losses.perplexity(nll))
+        result[f"{of}_bits"] = float(losses.bits_per_token(nll))
+    finite = {key: value if math.isfinite(value) else None for key, value in result.items()}
     part = workdir / f"{name}.json.part"
-    part.write_text(json.dumps(result, indent=2) + "\n")
+    part.write_text(json.dumps(finite, indent=2) + "\n")
     part.replace(workdir / f"{name}.json")

@@ -7,12 +7,11 @@ from ml_collections import ConfigDict
 from awd_jax.tasks.generate import generate_sentences
 from awd_jax.tasks.result import write_result
 from awd_jax.train.checkpoint import Checkpoints
-from awd_jax.train.devices import choose_devices
+from awd_jax.train.devices import check_batch, choose_devices
 from awd_jax.train.loop import Trainer
-from awd_jax.train.recipe import flatten
 from awd_jax.train.report import Report, describe_nll
 from awd_jax.train.streams import make_streams, read_corpus
-from awd_jax.train.workdir import CHECKPOINTS, open_workdir
+from awd_jax.train.workdir import CHECKPOINTS, describe, open_workdir
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
@@ -21,17 +20,19 @@ def train(config: ConfigDict, workdir: Path) -> None:
     Raises:
       InputError: before anything is written: a corpus that cannot be read or is
         shorter than a batch, devices that do not divide the batch, a workdir of
-        another run.
+        another run. Or: no checkpoint of the workdir can be used.
       DivergedError: a loss or gradient that is not finite.
     """
     corpus = read_corpus(config.data)
     streams = make_streams(config.train, corpus)
     devices = choose_devices(config.train)
-    open_workdir(workdir, config, corpus)
+    check_batch(config.train, len(devices))
+    fields = describe(config, corpus)
+    open_workdir(workdir, fields)
     tokens = corpus.vocabulary.tokens
     with (
         Report(workdir) as report,
-        Checkpoints(workdir / CHECKPOINTS, flatten(config), tokens) as checkpoints,
+        Checkpoints(workdir / CHECKPOINTS, fields, tokens) as checkpoints,
     ):
         counts = ", ".join(f"{s} {len(getattr(corpus, s)):,}" for s in streams._fields)
         report.say(f"{corpus.name}: {counts} tokens, {len(tokens):,} kinds")

@@ -3,31 +3,40 @@
 import jax
 from ml_collections import ConfigDict
 
-from awd_jax.errors import InputError
+from awd_jax.errors import InputError, one_line
 
 
 def choose_devices(config: ConfigDict) -> list[jax.Device]:
-    """The devices to train on.
-
-    Args:
-      config: the group `train`.
+    """The devices that the config's group `train` asks for.
 
     Raises:
-      InputError: there are not so many, or they do not divide the batch.
+      InputError: there are not so many, or jax finds none.
     """
-    devices = jax.local_devices()
+    try:
+        devices = jax.local_devices()
+    except RuntimeError as error:
+        fix = "check JAX_PLATFORMS and the installation of jax"
+        raise InputError("jax", one_line(error), fix) from error
     if config.num_devices > len(devices):
         raise InputError(
             f"config.train.num_devices = {config.num_devices}",
             f"this machine has {len(devices)}",
             "ask for fewer, or for 0 to use all",
         )
-    devices = devices[: config.num_devices or len(devices)]
-    missing = -config.batch_size % len(devices)
+    return devices[: config.num_devices or len(devices)]
+
+
+def check_batch(config: ConfigDict, num_devices: int) -> None:
+    """Checks that the devices share the training batch evenly.
+
+    Raises:
+      InputError: they do not.
+    """
+    missing = -config.batch_size % num_devices
     if missing:
         raise InputError(
             f"config.train.batch_size = {config.batch_size}",
-            f"must be a multiple of the {len(devices)} devices",
-            f"set it to {config.batch_size + missing}, or --config.train.num_devices to fewer",
+            f"must be a multiple of the {num_devices} devices",
+            f"set --config.train.num_devices to a number that divides it, "
+            f"or in a new run the batch size to {config.batch_size + missing}",
         )
-    return devices

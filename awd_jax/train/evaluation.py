@@ -24,11 +24,12 @@ def make_evaluate(
     num_devices = len(devices)
     eval_step = pmap_eval_step(make_eval_step(model), devices)
     place = make_place(devices, (None, 0))
-    window_length = windows.bucket(bptt)  # no padding but in the last window
 
     def evaluate(params: optax.Params, stream: Int32[np.ndarray, "rows B"]) -> float:
         num_rows, batch_size = stream.shape
         idle = -batch_size % num_devices  # empty sequences that make the batch divisible
+        # No padding but in the last window.
+        window_length = windows.bucket(min(bptt, num_rows - 1))
         carry = split_carry(model.initial_carry(batch_size + idle), num_devices)
         params, carry = place((params, carry))
         sums = []

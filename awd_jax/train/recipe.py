@@ -38,6 +38,9 @@ POSITIVE = Rule("must be a number above 0", lambda v: _is_number(v) and v > 0)
 NOT_NEGATIVE = Rule("must be a number of at least 0", lambda v: _is_number(v) and v >= 0)
 COUNT = Rule("must be a whole number of at least 1", lambda v: _is_int(v) and v >= 1)
 COUNT_OR_0 = Rule("must be a whole number of at least 0", lambda v: _is_int(v) and v >= 0)
+SEED = Rule(  # jax folds larger ones into these
+    "must be a whole number in [0, 2**32)", lambda v: _is_int(v) and 0 <= v < 2**32
+)
 EPOCHS = Rule(
     "must be a tuple of epochs, each at least 1",
     lambda v: isinstance(v, tuple | list) and all(_is_int(e) and e >= 1 for e in v),
@@ -70,7 +73,7 @@ RULES = {
     "optimizer.decay_epochs": EPOCHS,
     "optimizer.averaging": FLAG,
     "optimizer.nonmono": COUNT_OR_0,
-    "train.seed": COUNT_OR_0,
+    "train.seed": SEED,
     "train.batch_size": COUNT,
     "train.bptt": COUNT,
     "train.num_epochs": COUNT,

@@ -26,7 +26,8 @@ class Report(contextlib.AbstractContextManager):
 
     `metrics.jsonl` holds what the run computed, one JSON object a line: the
     same, bit for bit, however often the run was stopped and resumed. What
-    depends on the machine is in `timing.jsonl`. TensorBoard shows both.
+    depends on the machine is in `timing.jsonl`. TensorBoard shows both, with what
+    was computed twice shown twice.
     """
 
     def __init__(self, workdir: Path) -> None:
@@ -41,7 +42,9 @@ class Report(contextlib.AbstractContextManager):
 
     def rewind(self, log_bytes: int) -> None:
         """Drops what the metrics log holds behind a checkpoint: it will be computed again."""
-        self._metrics.truncate(log_bytes)
+        if self.log_bytes < log_bytes:
+            self.say(f"{self._metrics.name} has lost lines: it goes on where it ends")
+        self._metrics.truncate(min(log_bytes, self.log_bytes))
         self._metrics.seek(0, os.SEEK_END)
 
     @property

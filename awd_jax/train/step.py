@@ -14,7 +14,7 @@ from awd_jax.models.awd_lstm import AWDLSTM
 from awd_jax.train.state import Purpose, Totals, TrainState, make_key
 
 AXIS = "replicas"
-Batch = tuple[Array, Array, Array]  # inputs, targets, weights: [T, b] with b = B / replicas
+Window = tuple[Array, Array, Array]  # inputs, targets, weights: [T, b] with b = B / replicas
 
 # Where the axis of devices is: nowhere, but in the carry.
 STATE_AXES = TrainState._make(0 if name == "carry" else None for name in TrainState._fields)
@@ -41,11 +41,11 @@ def make_train_step(
 
     def train_step(
         state: TrainState,
-        batch: Batch,
+        window: Window,
         length: Int[Array, ""],
         learning_rate: Float[Array, ""],
     ) -> TrainState:
-        inputs, targets, weights = batch
+        inputs, targets, weights = window
         b = inputs.shape[1]
         sequence_ids = jax.lax.axis_index(AXIS) * b + jnp.arange(b)
         key = jax.random.fold_in(make_key(seed, Purpose.MASKS), state.step)
@@ -67,7 +67,7 @@ def make_train_step(
         )
         grad_norm = optax.tree.norm(grads)
         num_tokens = length * b * jax.lax.axis_size(AXIS)
-        window = Totals(
+        totals = Totals(
             nll * num_tokens.astype(nll.dtype),
             num_tokens,
             jnp.ones_like(length),
@@ -81,7 +81,7 @@ def make_train_step(
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
             carry=carry,
-            totals=jax.tree.map(jnp.add, state.totals, window),
+            totals=jax.tree.map(jnp.add, state.totals, totals),
             first_bad_step=jnp.where(is_first_bad, state.step, state.first_bad_step),
         )
 
@@ -92,9 +92,9 @@ def make_eval_step(model: AWDLSTM) -> Callable[..., tuple]:
     """Returns what one replica does with its part of one window of evaluation."""
 
     def eval_step(
-        params: optax.Params, carry: tuple[LSTMState, ...], batch: Batch, length: Int[Array, ""]
+        params: optax.Params, carry: tuple[LSTMState, ...], window: Window, length: Int[Array, ""]
     ) -> tuple[tuple[LSTMState, ...], Float[Array, ""]]:
-        inputs, targets, weights = batch
+        inputs, targets, weights = window
         logits, output = model.forward(params, inputs, carry, None, length)
         nll = losses.token_nll(logits, targets)
         return output.carry, jax.lax.psum(jnp.sum(weights * nll), AXIS)

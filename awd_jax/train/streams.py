@@ -39,7 +39,7 @@ def make_streams(config: ConfigDict, corpus: Corpus) -> Streams:
       InputError: a split is shorter than a batch.
     """
     return Streams(
-        train=batchify(corpus.train, config.batch_size),
-        valid=batchify(corpus.valid, config.valid_batch_size),
-        test=batchify(corpus.test, config.test_batch_size),
+        train=batchify(corpus.train, config.batch_size, "config.train.batch_size ="),
+        valid=batchify(corpus.valid, config.valid_batch_size, "config.train.valid_batch_size ="),
+        test=batchify(corpus.test, config.test_batch_size, "config.train.test_batch_size ="),
     )

@@ -35,20 +35,43 @@ def describe(config: ConfigDict, corpus: Corpus) -> dict[str, Any]:
     return fields
 
 
-def open_workdir(workdir: Path, config: ConfigDict, corpus: Corpus) -> None:
-    """Makes the directory of a new run, or checks that it is that of this run.
+def check_same(place: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Checks that two runs, each as `describe` has it, compute the same.
 
     Raises:
-      InputError: it belongs to another config or corpus, or cannot be written.
+      InputError: they differ; it names the first fields.
+    """
+    differing = [
+        f"{name} = {theirs.get(name)!r} there, {ours.get(name)!r} here"
+        for name in {**ours, **theirs}
+        if name not in FREE_FIELDS and theirs.get(name) != ours.get(name)
+    ]
+    if differing:
+        more = f", and {len(differing) - _NUM_SHOWN} more" * (len(differing) > _NUM_SHOWN)
+        raise InputError(
+            f"{place} holds another run",
+            "; ".join(differing[:_NUM_SHOWN]) + more,
+            "give the config of that run, or another --workdir",
+        )
+
+
+def open_workdir(workdir: Path, fields: dict[str, Any]) -> None:
+    """Makes the directory of a new run, or checks that it is that of this run.
+
+    Args:
+      workdir: the directory.
+      fields: what `describe` says of this run.
+
+    Raises:
+      InputError: it belongs to another run, or cannot be written.
     """
     path = workdir / "config.json"
-    fields = describe(config, corpus)
     try:
         if path.exists():
             theirs = json.loads(path.read_text())
             if not isinstance(theirs, dict):
                 raise ValueError("its config.json is no JSON object")
-            _check_same(workdir, theirs, fields)
+            check_same(f"workdir {workdir}", theirs, fields)
         else:
             workdir.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
@@ -58,22 +81,7 @@ def open_workdir(workdir: Path, config: ConfigDict, corpus: Corpus) -> None:
             raise PermissionError("no permission to write")
     except InputError:
         raise
-    except (OSError, ValueError) as error:  # of json, or of UTF-8
+    except (OSError, ValueError) as error:  # ValueError: of JSON, or of UTF-8
         raise InputError(
             f"workdir {workdir}", f"cannot be used ({error})", "give another one with --workdir"
         ) from error
-
-
-def _check_same(workdir: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    differing = [
-        f"{name} = {theirs.get(name)!r} there, {ours.get(name)!r} here"
-        for name in {**ours, **theirs}
-        if name not in FREE_FIELDS and theirs.get(name) != ours.get(name)
-    ]
-    if differing:
-        more = f", and {len(differing) - _NUM_SHOWN} more" * (len(differing) > _NUM_SHOWN)
-        raise InputError(
-            f"workdir {workdir} holds another run",
-            "; ".join(differing[:_NUM_SHOWN]) + more,
-            "give the config of that run, or another --workdir",
-        )

@@ -26,8 +26,9 @@ def make_state(step: int, num_devices: int = 1, hidden_dim: int = 6):
 
 @pytest.fixture
 def open_checkpoints(tmp_path):
-    def open_them(vocabulary=VOCABULARY, **flags):
-        return Checkpoints(tmp_path / "checkpoints", {"train.seed": 0}, vocabulary, **flags)
+    def open_them(vocabulary=VOCABULARY, seed=0, **flags):
+        fields = {"train.seed": seed}
+        return Checkpoints(tmp_path / "checkpoints", fields, vocabulary, **flags)
 
     return open_them
 
@@ -89,11 +90,21 @@ def test_another_vocabulary_is_refused(open_checkpoints):
         checkpoints.restore_latest(make_state(0))
 
 
+def test_another_config_is_refused(open_checkpoints):
+    with open_checkpoints() as checkpoints:
+        checkpoints.save(make_state(3), Progress(1, 3, 0))
+    with (
+        open_checkpoints(seed=1) as checkpoints,
+        pytest.raises(InputError, match=r"train\.seed = 0 there, 1 here"),
+    ):
+        checkpoints.restore_latest(make_state(0))
+
+
 def test_another_shape_is_refused(open_checkpoints):
     with open_checkpoints() as checkpoints:
         checkpoints.save(make_state(3), Progress(1, 3, 0))
         checkpoints.wait()
-        with pytest.raises(InputError, match=r"checkpoint .*3"):
+        with pytest.raises(InputError, match=r"must be float32"):
             checkpoints.restore_latest(make_state(0, hidden_dim=7))
 
 
@@ -116,14 +127,19 @@ def truncate(file):
 DAMAGES = [flip_a_bit, truncate, lambda file: file.unlink()]
 
 
+def meta_file(tmp_path, step):
+    return tmp_path / "checkpoints" / str(step) / "meta" / "metadata"
+
+
+@pytest.mark.parametrize("find", [data_file, meta_file])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
-    open_checkpoints, tmp_path, damage
+    open_checkpoints, tmp_path, find, damage
 ):
     with open_checkpoints() as checkpoints:
         checkpoints.save(make_state(3), Progress(1, 3, 0))
         checkpoints.save(make_state(6), Progress(1, 6, 0))
-    damage(data_file(tmp_path, 6))
+    damage(find(tmp_path, 6))
     with open_checkpoints() as checkpoints:
         state, progress, (note,) = checkpoints.restore_latest(make_state(0))
         assert (state.step, progress.window) == (3, 3)
@@ -146,3 +162,13 @@ def test_without_a_whole_checkpoint_nothing_is_touched(open_checkpoints, tmp_pat
     ):
         checkpoints.restore_latest(make_state(0))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("damage", DAMAGES[1:])
+def test_a_checkpoint_without_metrics_is_named(open_checkpoints, tmp_path, damage):
+    with open_checkpoints() as checkpoints:
+        checkpoints.save(make_state(3), Progress(1, 3, 0))
+        checkpoints.save(make_state(6), Progress(1, 6, 0))
+    damage(tmp_path / "checkpoints" / "3" / "metrics" / "metrics")
+    with pytest.raises(InputError, match=r"checkpoints/3: has no metrics"):
+        open_checkpoints()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from awd_jax.errors import DivergedError
+from awd_jax.train import loop
 from awd_jax.train.checkpoint import Checkpoints
 from tests.train.tiny import make_tiny_config, run_training
 
@@ -91,12 +92,12 @@ def test_a_killed_run_ends_bit_for_bit_where_the_undisturbed_one_does(
     assert read_log(tmp_path) == log
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
     config = make_tiny_config()
     config.train.num_epochs = 1
     run_training(config, tmp_path)
     config.train.num_epochs = 2
-    config.optimizer.learning_rate = 1e38
+    monkeypatch.setattr(loop, "learning_rate", lambda *_: 1e38)
     with pytest.raises(DivergedError, match=r"step \d+ is not finite; the last good checkpoint"):
         run_training(config, tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [

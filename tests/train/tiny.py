@@ -3,9 +3,9 @@
 from awd_jax.train.checkpoint import Checkpoints
 from awd_jax.train.devices import choose_devices
 from awd_jax.train.loop import Trained, Trainer
-from awd_jax.train.recipe import flatten
 from awd_jax.train.report import Report
 from awd_jax.train.streams import make_streams, read_corpus
+from awd_jax.train.workdir import describe
 from configs import default
 
 
@@ -28,7 +28,7 @@ def run_training(config, workdir, checkpoints_class=Checkpoints) -> Trained:
     with (
         Report(workdir) as report,
         checkpoints_class(
-            workdir / "checkpoints", flatten(config), corpus.vocabulary.tokens
+            workdir / "checkpoints", describe(config, corpus), corpus.vocabulary.tokens
         ) as checkpoints,
     ):
         return Trainer(config, corpus, streams, devices, report, checkpoints).train()

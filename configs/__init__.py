@@ -1,0 +1,1 @@
+"""Recipes: one file each; default.py has every field."""
