@@ -72,7 +72,7 @@ RULES = {
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.decay_epochs": EPOCHS,
     "optimizer.averaging": FLAG,
-    "optimizer.nonmono": COUNT_OR_0,
+    "optimizer.nonmono": COUNT,
     "train.seed": SEED,
     "train.batch_size": COUNT,
     "train.bptt": COUNT,

@@ -45,7 +45,7 @@ def test_an_unknown_field_is_named():
         ("optimizer.learning_rate", 0.0),
         ("optimizer.learning_rate", float("inf")),
         ("optimizer.name", "adamw"),
-        ("optimizer.nonmono", -1),
+        ("optimizer.nonmono", 0),
         ("optimizer.decay_epochs", (0,)),
         ("optimizer.decay_epochs", 3),
         ("train.batch_size", 0),
