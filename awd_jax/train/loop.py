@@ -177,11 +177,10 @@ class Trainer:
         """Means over the epoch up to here.
 
         Raises:
-          DivergedError: the loss or the gradient of a step was not finite.
+          DivergedError: as `_check_finite`.
         """
-        bad_step, totals = jax.device_get((state.first_bad_step, state.totals))
-        if bad_step >= 0:
-            raise DivergedError(f"loss or gradient of step {bad_step} is not finite; {REMEDY}")
+        self._check_finite(state)
+        totals = jax.device_get(state.totals)
         return {
             "epoch": epoch,
             "train_nll": float(totals.nll / totals.num_tokens),
@@ -190,8 +189,14 @@ class Trainer:
             "grad_norm": float(totals.grad_norm / totals.num_windows),
         }
 
+    def _check_finite(self, state: TrainState) -> None:
+        """Raises DivergedError if the loss or the gradient of a step was not finite."""
+        bad_step = int(state.first_bad_step)
+        if bad_step >= 0:
+            raise DivergedError(f"loss or gradient of step {bad_step} is not finite; {REMEDY}")
+
     def _save(self, state: TrainState, progress: Progress, valid_nll: float = math.inf) -> None:
-        self._epoch_so_far(state, progress.epoch)  # raises where a checkpoint would not be good
+        self._check_finite(state)
         self._checkpoints.save(state, progress, valid_nll)
         self._last_save = time.monotonic()
 
