@@ -1,15 +1,17 @@
 """`python -m awd_jax.main --config=configs/ptb.py`: reads flags and config, runs one task."""
 
+import logging
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from awd_jax.errors import DivergedError, InputError, one_line
+from awd_jax.errors import InputError, RunError, one_line
 from awd_jax.tasks import TASKS
 from awd_jax.train import recipe
 
@@ -32,7 +34,10 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
             raise InputError("--config", "is missing", "give a recipe: --config=configs/ptb.py")
         recipe.check(_CONFIG.value)
         if flags.FLAGS["verbosity"].using_default_value:
-            logging.set_verbosity(logging.ERROR)  # else absl takes INFO, where orbax says much
+            # Orbax, through absl, and asyncio log pages of tracebacks for a save that failed,
+            # where the error that reaches us is one line.
+            absl_logging.set_verbosity(absl_logging.FATAL)
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     except InputError:
         raise
     except Exception as error:  # absl, ml_collections and the config's own code raise anything
@@ -57,13 +62,16 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """The command: one line and exit code 2 for a wrong input, 1 for training that diverged."""
+    """The command: what ends a run early is one line and an exit code, see `errors`."""
     jax.config.config_with_absl()
     try:
         app.run(main, flags_parser=parse_flags)
-    except (InputError, DivergedError) as error:
+    except RunError as error:
         print(f"awd_jax: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("awd_jax: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

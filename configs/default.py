@@ -49,6 +49,7 @@ def get_config(variant: str = "") -> ConfigDict:
     train.num_devices = 0  # devices of this process to use; 0 uses all
     train.log_steps = 200  # windows between two lines of the metrics log
     train.checkpoint_minutes = 10.0  # between two checkpoints within an epoch
+    train.checkpoint_steps = 0  # windows between two of them; 0 leaves it to the minutes
     train.num_samples = 0  # sentences to generate with the best model at the end
 
     return apply_variant(config, variant)

@@ -1,6 +1,9 @@
 """The command as a user types it: what it says, how it exits, what it leaves behind."""
 
 import os
+import resource
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +38,11 @@ BAD_INPUTS = {
 }
 
 
-def start(arguments, cwd, **variables):
+def start(arguments, cwd, max_file_bytes=None, **variables):
+    def limit_files():
+        if max_file_bytes:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
+
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -51,6 +58,7 @@ def start(arguments, cwd, **variables):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=limit_files,
     )
 
 
@@ -77,3 +85,81 @@ def test_the_default_workdir_is_named_by_the_config(tmp_path):
     assert err == ""
     assert "the source itself | perplexity 13.08" in out
     assert (tmp_path / "runs" / "quickstart-smoke" / "result.json").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A directory with a run of one epoch; its checkpoints are above a megabyte each."""
+    directory = tmp_path_factory.mktemp("finished")
+    out, err = start(
+        go_on(1), directory, JAX_COMPILATION_CACHE_DIR=str(directory / "cache")
+    ).communicate()
+    assert "epoch 1 |" in out, err
+    return directory
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """Goes on with a copy of it, up to an epoch."""
+    shutil.copytree(finished / "run", tmp_path / "run")
+    cache = str(finished / "cache")
+    processes = []
+
+    def run_until(epoch, **flags):
+        process = start(go_on(epoch), tmp_path, JAX_COMPILATION_CACHE_DIR=cache, **flags)
+        processes.append(process)
+        return process
+
+    yield run_until
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(said, process):
+    """The first line with these words."""
+    for line in process.stdout:
+        if said in line:
+            return line
+    raise AssertionError(process.stderr.read())
+
+
+def go_on(epoch):
+    return [
+        SMOKE,
+        "--workdir=run",
+        "--config.model.hidden_dim=200",
+        "--config.train.checkpoint_steps=5",
+        f"--config.train.num_epochs={epoch}",
+    ]
+
+
+@pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_stops_and_the_same_command_goes_on(run, signum, exit_code):
+    process = run(10000)
+    wait_for("resumed in epoch 2 at window 0", process)
+    second = run(10000)
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert f"awd_jax: workdir run: another run uses it (process {process.pid} on " in err
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == exit_code
+    assert err.startswith(f"awd_jax: stopped by {signum.name} in ")
+    assert err.count("\n") == 1
+    assert "at window 0" not in wait_for("resumed in epoch", run(10000))
+
+
+def test_a_full_disk_stops_the_run_and_leaves_what_was_saved(run, tmp_path):
+    # A limit on the size of a file fails in the same calls, and needs no disk to fill.
+    process = run(2, max_file_bytes=100_000)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    last = err.splitlines()[-1]
+    assert last.startswith("awd_jax: checkpoint in ")
+    assert "cannot be written (File too large); checkpoints before it are whole" in last
+    process = run(2)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "resumed in epoch 2 at window 0" in out
+    assert "epoch 2 |" in out

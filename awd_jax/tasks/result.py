@@ -6,12 +6,17 @@ from pathlib import Path
 
 from awd_jax.core import losses
 from awd_jax.data.corpus import Corpus
+from awd_jax.errors import StorageError
 
 
 def write_result(
     workdir: Path, name: str, corpus: Corpus, valid_nll: float, test_nll: float
 ) -> None:
-    """Writes WORKDIR/NAME.json: nats, perplexity and bits per token; null if not finite."""
+    """Writes WORKDIR/NAME.json: nats, perplexity and bits per token; null if not finite.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
     nlls = {"valid": valid_nll, "test": test_nll}
     if corpus.entropy is not None:
         nlls["source"] = corpus.entropy
@@ -21,6 +26,10 @@ def write_result(
         result[f"{of}_perplexity"] = float(losses.perplexity(nll))
         result[f"{of}_bits"] = float(losses.bits_per_token(nll))
     finite = {key: value if math.isfinite(value) else None for key, value in result.items()}
-    part = workdir / f"{name}.json.part"
-    part.write_text(json.dumps(finite, indent=2) + "\n")
-    part.replace(workdir / f"{name}.json")
+    path = workdir / f"{name}.json"
+    try:
+        part = path.with_suffix(".json.part")
+        part.write_text(json.dumps(finite, indent=2) + "\n")
+        part.replace(path)
+    except OSError as error:
+        raise StorageError(str(path), error) from error

@@ -8,6 +8,7 @@ from awd_jax.tasks.generate import generate_sentences
 from awd_jax.tasks.result import write_result
 from awd_jax.train.checkpoint import Checkpoints
 from awd_jax.train.devices import check_batch, choose_devices
+from awd_jax.train.interruption import Interruption
 from awd_jax.train.loop import Trainer
 from awd_jax.train.report import Report, describe_nll
 from awd_jax.train.streams import make_streams, read_corpus
@@ -20,17 +21,18 @@ def train(config: ConfigDict, workdir: Path) -> None:
     Raises:
       InputError: before anything is written: a corpus that cannot be read or is
         shorter than a batch, devices that do not divide the batch, a workdir of
-        another run. Or: no checkpoint of the workdir can be used.
-      DivergedError: a loss or gradient that is not finite.
+        another run, or one in use. Or: no checkpoint of the workdir can be used.
+      RunError: as `Trainer.train`.
     """
     corpus = read_corpus(config.data)
     streams = make_streams(config.train, corpus)
     devices = choose_devices(config.train)
     check_batch(config.train, len(devices))
     fields = describe(config, corpus)
-    open_workdir(workdir, fields)
     tokens = corpus.vocabulary.tokens
     with (
+        open_workdir(workdir, fields),
+        Interruption() as interruption,
         Report(workdir) as report,
         Checkpoints(workdir / CHECKPOINTS, fields, tokens) as checkpoints,
     ):
@@ -38,7 +40,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
         report.say(f"{corpus.name}: {counts} tokens, {len(tokens):,} kinds")
         for note in corpus.notes:
             report.say(note)
-        trained = Trainer(config, corpus, streams, devices, report, checkpoints).train()
+        trainer = Trainer(config, corpus, streams, devices, report, checkpoints, interruption)
+        trained = trainer.train()
         write_result(workdir, "result", corpus, trained.valid_nll, trained.test_nll)
         report.say(f"best model | valid {describe_nll(trained.valid_nll, corpus.level)}")
         report.say(f"best model | test {describe_nll(trained.test_nll, corpus.level)}")

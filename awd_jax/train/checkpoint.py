@@ -1,35 +1,38 @@
 """Checkpoints of a whole run, through orbax: asynchronous, atomic, checked.
 
-Each step's directory holds `state` (every array of the run), `meta` (where the
-run stands, its config and vocabulary, a checksum of each array and of itself)
-and `metrics` (the validation loss). The two latest are kept, and the best.
+Each has a directory with `state` (every array of the run), `meta` (where the run
+stands, its config and vocabulary, a checksum of each array and of itself) and
+`metrics` (the validation loss). Its name is a number, that of windows trained on
+plus that of epochs validated: a run may be saved before a validation and after
+it. The two latest are kept, and the best.
 """
 
 import contextlib
-import json
 import math
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 
-from awd_jax.errors import InputError, one_line
-from awd_jax.train.checksum import checksum_arrays, checksum_json
+from awd_jax.errors import InputError, StorageError, one_line
+from awd_jax.train.checksum import checksum_arrays
+from awd_jax.train.meta import (
+    FIX,
+    DamagedError,
+    Progress,
+    check_metrics,
+    make_meta,
+    rank,
+    read_meta,
+)
 from awd_jax.train.state import TrainState, merge_carry, split_carry
 from awd_jax.train.workdir import check_same
 
-FORMAT = 1
-_FIX = "restore it from a copy, or start anew with another --workdir"
-
-
-class Progress(NamedTuple):
-    """Where a run stands: everything else follows from (seed, step)."""
-
-    epoch: int  # from 1 on
-    window: int  # the next of this epoch
-    log_bytes: int  # length of the metrics log
+_DISCARDED = "discarded"
 
 
 class Restored(NamedTuple):
@@ -38,10 +41,6 @@ class Restored(NamedTuple):
     state: TrainState
     progress: Progress
     notes: tuple[str, ...]
-
-
-class _DamagedError(InputError):
-    pass
 
 
 class Checkpoints(contextlib.AbstractContextManager):
@@ -67,26 +66,33 @@ class Checkpoints(contextlib.AbstractContextManager):
         self._directory = directory.absolute()
         self._fields = fields
         self._vocabulary = vocabulary
-        _check_metrics(self._directory)
+        if not read_only:
+            self._delete_discarded()
+        check_metrics(self._directory)
         policy = ocp.checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
-                best_fn=_rank,
+                best_fn=rank,
                 best_mode="min",
                 preservation_policy=policy.AnyPreservationPolicy(
                     [
                         policy.LatestN(2),  # the older one, should the newer be damaged
-                        policy.BestN(get_metric_fn=_rank, reverse=True, n=1),
+                        policy.BestN(get_metric_fn=rank, reverse=True, n=1),
                     ]
                 ),
                 cleanup_tmp_directories=not read_only,
+                # Moved at once, then deleted by us: a kill must not leave half of a checkpoint.
+                todelete_subdir=None if read_only else _DISCARDED,
                 read_only=read_only,
             ),
         )
 
-    def __exit__(self, *error: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        # A failed save is told once.
+        with contextlib.suppress(Exception) if kind is StorageError else self._writing():
+            self._manager.close()
+            self._delete_discarded()
 
     def save(self, state: TrainState, progress: Progress, valid_nll: float = math.inf) -> None:
         """Starts to save; returns when the state may be donated.
@@ -96,30 +102,44 @@ class Checkpoints(contextlib.AbstractContextManager):
           progress: where it goes on.
           valid_nll: of a finished epoch; infinite in the midst of one, which is
             then never the best.
+
+        Raises:
+          StorageError: this save or the one before it failed.
         """
         # Merged, so that a run may go on with another number of devices.
         arrays = jax.device_get(state._replace(carry=merge_carry(state.carry)))
         metrics = {"valid_nll": valid_nll, "step": int(arrays.step)}
-        meta = {
-            "format": FORMAT,
-            "progress": progress._asdict(),
-            "metrics": metrics,
-            "fields": self._fields,
-            "vocabulary": self._vocabulary,
-            "crc32": checksum_arrays(arrays),
-        }
-        self._manager.save(
-            int(arrays.step),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(arrays),
-                meta=ocp.args.JsonSave({"content": meta, "crc32": checksum_json(meta)}),
-            ),
-            metrics=metrics,
-        )
+        meta = make_meta(arrays, progress, metrics, self._fields, self._vocabulary)
+        with self._writing():
+            self._manager.wait_until_finished()
+            self._delete_discarded()
+            self._manager.save(
+                int(arrays.step) + progress.epoch - 1,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(arrays),
+                    meta=ocp.args.JsonSave(meta),
+                ),
+                metrics=metrics,
+            )
 
     def wait(self) -> None:
-        """Waits until the last save is on disk."""
-        self._manager.wait_until_finished()
+        """Waits until the last save is on disk.
+
+        Raises:
+          StorageError: it failed.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    def _delete_discarded(self) -> None:
+        shutil.rmtree(self._directory / _DISCARDED, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of any of the layers below
+            raise StorageError(f"checkpoint in {self._directory}", error) from error
 
     def best_loss(self) -> float:
         """The lowest validation loss so far; infinite before the first."""
@@ -130,7 +150,7 @@ class Checkpoints(contextlib.AbstractContextManager):
     def restore_latest(self, like: TrainState) -> Restored | None:
         """The newest checkpoint that is whole, or None if there is none at all yet.
 
-        A damaged one that is newer moves out of the way, to `damaged-STEP-...`
+        A damaged one that is newer moves out of the way, to `damaged-NUMBER-...`
         beside the directory of checkpoints, and is named in the notes.
 
         Args:
@@ -139,18 +159,18 @@ class Checkpoints(contextlib.AbstractContextManager):
         Raises:
           InputError: all are damaged (nothing is moved), or of another run.
         """
-        damaged: dict[int, _DamagedError] = {}
+        damaged: dict[int, DamagedError] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 state, progress = self._restore(step, like)
-            except _DamagedError as error:
+            except DamagedError as error:
                 damaged[step] = error
             else:
                 for bad_step in damaged:
                     path = self._directory / str(bad_step)
                     path.rename(self._directory.parent / f"damaged-{bad_step}-{time.time_ns()}")
                 self._manager.reload()
-                notes = tuple(f"{error}; using step {step}" for error in damaged.values())
+                notes = tuple(f"{error}; using checkpoint {step}" for error in damaged.values())
                 return Restored(state, progress, notes)
         if damaged:
             raise next(iter(damaged.values()))
@@ -184,7 +204,7 @@ class Checkpoints(contextlib.AbstractContextManager):
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
             ).state
         except Exception as error:  # orbax and tensorstore raise many kinds
-            raise _DamagedError(place, f"cannot be read ({one_line(error)})", _FIX) from error
+            raise DamagedError(place, f"cannot be read ({one_line(error)})", FIX) from error
         # Orbax restores another shape, and a flipped bit, without complaint.
         for (path, leaf), expected in zip(
             jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(abstract), strict=True
@@ -198,45 +218,14 @@ class Checkpoints(contextlib.AbstractContextManager):
         crc32 = checksum_arrays(jax.device_get(state))
         damaged = [name for name in crc32 if crc32[name] != meta["crc32"][name]]
         if damaged:
-            raise _DamagedError(place, f"has a wrong checksum of {', '.join(damaged)}", _FIX)
+            raise DamagedError(place, f"has a wrong checksum of {', '.join(damaged)}", FIX)
         state = state._replace(carry=split_carry(state.carry, like.carry[0].h.shape[0]))
         return state, Progress(**meta["progress"])
 
     def _restore_meta(self, place: str, step: int) -> dict[str, Any]:
-        try:
-            meta = self._manager.restore(
-                step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
-            ).meta
-            content, crc32 = meta["content"], meta["crc32"]
-        except Exception as error:  # of orbax, or of a file with other content
-            raise _DamagedError(place, f"cannot be read ({one_line(error)})", _FIX) from error
-        if crc32 != checksum_json(content):
-            raise _DamagedError(place, "has a wrong checksum of its meta", _FIX)
-        if content["metrics"] != self._manager.metrics(step):
-            raise _DamagedError(place, "has other metrics than its meta says", _FIX)
-        if content["format"] != FORMAT:
-            raise InputError(
-                f"{place} has format {content['format']}",
-                f"must be {FORMAT}",
-                "use another workdir",
-            )
-        return content
-
-
-def _rank(metrics: dict[str, float]) -> tuple[float, float]:
-    """The best comes first: the lowest loss, and the earliest of equal ones."""
-    return metrics["valid_nll"], float(metrics["step"])
-
-
-def _check_metrics(directory: Path) -> None:
-    """Orbax reads all metrics at once, and fails at or passes over what it cannot read."""
-    for step in directory.iterdir() if directory.is_dir() else ():
-        if not step.name.isdigit():
-            continue  # a save that was cut off
-        try:
-            _rank(json.loads((step / "metrics" / "metrics").read_text()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            fix = f"restore it from a copy, or move {step} away to go on from another one"
-            raise InputError(
-                f"checkpoint {step}", f"has no metrics ({one_line(error)})", fix
-            ) from error
+        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        return read_meta(
+            place,
+            lambda: self._manager.restore(step, args=args).meta,
+            self._manager.metrics(step),
+        )

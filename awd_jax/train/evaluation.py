@@ -14,12 +14,16 @@ from awd_jax.train.step import make_eval_step, make_place, pmap_eval_step
 
 
 def make_evaluate(
-    model: AWDLSTM, bptt: int, devices: list[jax.Device]
+    model: AWDLSTM,
+    bptt: int,
+    devices: list[jax.Device],
+    between_windows: Callable[[], None] = lambda: None,
 ) -> Callable[[optax.Params, Int32[np.ndarray, "rows B"]], float]:
     """Returns a function of (params, stream) that gives the mean NLL in nats per token.
 
     The stream is what `batchify` gives. All rows but the first are scored, each
-    once; the carry goes through from the first to the last.
+    once; the carry goes through from the first to the last. `between_windows` is
+    called there, and may raise to end it.
     """
     num_devices = len(devices)
     eval_step = pmap_eval_step(make_eval_step(model), devices)
@@ -41,6 +45,8 @@ def make_evaluate(
             )
             carry, nll = eval_step(params, carry, batch, np.int32(length))
             sums.append(nll)
+            jax.block_until_ready(sums[-2:-1])  # the device is one window behind at most
+            between_windows()
         # Windows are summed in float32 where they ran, and together in float64.
         return float(np.sum(jax.device_get(sums), dtype=np.float64)) / ((num_rows - 1) * batch_size)
 

@@ -6,6 +6,7 @@ import time
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
@@ -13,10 +14,13 @@ from ml_collections import ConfigDict
 from awd_jax.core.ntasgd import averaged_params, observe
 from awd_jax.data import windows
 from awd_jax.data.corpus import Corpus
-from awd_jax.errors import DivergedError
+from awd_jax.errors import InterruptedRunError
 from awd_jax.models.awd_lstm import AWDLSTM
-from awd_jax.train.checkpoint import Checkpoints, Progress
+from awd_jax.train.checkpoint import Checkpoints
+from awd_jax.train.divergence import check_steps, check_validation
 from awd_jax.train.evaluation import make_evaluate
+from awd_jax.train.interruption import Interruption
+from awd_jax.train.meta import Progress
 from awd_jax.train.optimizer import learning_rate, make_optimizer
 from awd_jax.train.report import Report, describe_nll
 from awd_jax.train.state import TrainState, init_state, make_model, split_carry, zero_totals
@@ -28,11 +32,6 @@ from awd_jax.train.step import (
     pmap_train_step,
 )
 from awd_jax.train.streams import Streams
-
-REMEDY = (
-    "the last good checkpoint is kept: try a lower --config.optimizer.learning_rate "
-    "or --config.optimizer.max_grad_norm in a new --workdir"
-)
 
 
 class Trained(NamedTuple):
@@ -55,6 +54,7 @@ class Trainer:
         devices: list[jax.Device],
         report: Report,
         checkpoints: Checkpoints,
+        interruption: Interruption,
     ) -> None:
         self._config = config
         self._level = corpus.level
@@ -62,6 +62,7 @@ class Trainer:
         self._num_devices = len(devices)
         self._report = report
         self._checkpoints = checkpoints
+        self._interruption = interruption
         self._last_save = time.monotonic()
         self._model = make_model(config.model, len(corpus.vocabulary))
         self._optimizer = make_optimizer(config.optimizer)
@@ -72,10 +73,21 @@ class Trainer:
             make_train_step(self._model, self._optimizer, regularisers, config.train.seed), devices
         )
         self._place = make_place(devices, STATE_AXES)
-        self._evaluate = make_evaluate(self._model, config.train.bptt, devices)
+        self._evaluate = make_evaluate(
+            self._model,
+            config.train.bptt,
+            devices,
+            lambda: interruption.check("in an evaluation, which will be done again"),
+        )
 
     def train(self) -> Trained:
-        """Goes on from the latest checkpoint to the last epoch, then tests the best model."""
+        """Goes on from the latest checkpoint to the last epoch, then tests the best model.
+
+        Raises:
+          DivergedError: a loss or gradient is not finite.
+          InterruptedRunError: a signal came; all that was done is saved.
+          StorageError: a file cannot be written.
+        """
         config = self._config.train
         state = init_state(
             self._model, self._optimizer, config.seed, config.batch_size, self._num_devices
@@ -92,15 +104,23 @@ class Trainer:
         self._report.rewind(progress.log_bytes)
         first_window = progress.window
         for epoch in range(progress.epoch, config.num_epochs + 1):
-            state, seconds = self._train_epoch(state, epoch, first_window)
-            state = self._finish_epoch(state, epoch, seconds)
+            state, done, seconds = self._train_epoch(state, epoch, first_window)
+            try:
+                state = self._finish_epoch(state, epoch, done, seconds)
+            except InterruptedRunError:
+                self._save(state, epoch, done)
+                raise
             first_window = 0
         return self._test_best(state)
 
     def _train_epoch(
         self, state: TrainState, epoch: int, first_window: int
-    ) -> tuple[TrainState, float]:
-        """Trains on the windows from `first_window` on; also returns the seconds it took."""
+    ) -> tuple[TrainState, int, float]:
+        """Trains on the windows from `first_window` on.
+
+        Returns:
+          The state, how many windows the epoch has, and the seconds it took.
+        """
         config = self._config.train
         plan = windows.epoch_windows(len(self._streams.train), config.bptt, config.seed, epoch)
         num_windows = len(plan.starts)
@@ -108,23 +128,28 @@ class Trainer:
             carry = split_carry(self._model.initial_carry(config.batch_size), self._num_devices)
             state = state._replace(carry=carry, totals=zero_totals())
         state = self._place(state)
+        before = jnp.copy(state.step)
         started = time.perf_counter()
         with self._report.bar(range(first_window, num_windows), num_windows, epoch) as bar:
             for window in bar:
                 state = self._train_window(
                     state, epoch, int(plan.starts[window]), int(plan.lengths[window])
                 )
+                # The device is one window behind at most: else it is a whole queue of them that
+                # a signal, a checkpoint and the bar would wait for.
+                before, _ = jnp.copy(state.step), before.block_until_ready()
                 done = window + 1
                 if done == num_windows:
                     break  # _finish_epoch logs and saves
                 if done % config.log_steps == 0:
-                    values = self._epoch_so_far(state, epoch)
+                    values = self._epoch_so_far(state, epoch, done)
                     self._report.metrics(int(state.step), values)
                     bar.set_postfix_str(describe_nll(values["train_nll"], self._level))
-                if time.monotonic() - self._last_save > 60 * config.checkpoint_minutes:
-                    self._save(state, Progress(epoch, done, self._report.log_bytes))
+                if self._is_save_due(done) or self._interruption.signum:
+                    self._save(state, epoch, done)
+                self._interruption.check(f"in epoch {epoch} at window {done}")
         jax.block_until_ready(state)
-        return state, time.perf_counter() - started
+        return state, num_windows, time.perf_counter() - started
 
     def _train_window(self, state: TrainState, epoch: int, start: int, length: int) -> TrainState:
         config = self._config
@@ -137,16 +162,17 @@ class Trainer:
             np.float32(rate),
         )
 
-    def _finish_epoch(self, state: TrainState, epoch: int, train_seconds: float) -> TrainState:
+    def _finish_epoch(
+        self, state: TrainState, epoch: int, num_windows: int, train_seconds: float
+    ) -> TrainState:
         """Evaluates, shows the loss to the trigger, reports and saves."""
         step = int(state.step)
-        values = self._epoch_so_far(state, epoch)
+        values = self._epoch_so_far(state, epoch, num_windows)
         started = time.perf_counter()
         params = averaged_params(state.opt_state, state.params)
         valid_nll = values["valid_nll"] = self._evaluate(params, self._streams.valid)
         valid_seconds = time.perf_counter() - started
-        if not math.isfinite(valid_nll):
-            raise DivergedError(f"validation loss after step {step} is {valid_nll}; {REMEDY}")
+        check_validation(valid_nll, epoch)
         num_averaged = int(optax.tree.get(state.opt_state, "num_averaged", 0))
         values["num_averaged"] = num_averaged
         if num_averaged and self._config.train.evaluate_raw:
@@ -170,16 +196,14 @@ class Trainer:
             + " | best so far" * is_best
             + f" | average of {num_averaged:,} steps" * (num_averaged > 0)
         )
-        self._save(state, Progress(epoch + 1, 0, self._report.log_bytes), valid_nll)
+        self._save(state, epoch + 1, 0, valid_nll)
         return state
 
-    def _epoch_so_far(self, state: TrainState, epoch: int) -> dict[str, float | int]:
-        """Means over the epoch up to here.
-
-        Raises:
-          DivergedError: as `_check_finite`.
-        """
-        self._check_finite(state)
+    def _epoch_so_far(
+        self, state: TrainState, epoch: int, windows_done: int
+    ) -> dict[str, float | int]:
+        """Means over the epoch up to here."""
+        check_steps(state, epoch, windows_done)
         totals = jax.device_get(state.totals)
         return {
             "epoch": epoch,
@@ -189,15 +213,17 @@ class Trainer:
             "grad_norm": float(totals.grad_norm / totals.num_windows),
         }
 
-    def _check_finite(self, state: TrainState) -> None:
-        """Raises DivergedError if the loss or the gradient of a step was not finite."""
-        bad_step = int(state.first_bad_step)
-        if bad_step >= 0:
-            raise DivergedError(f"loss or gradient of step {bad_step} is not finite; {REMEDY}")
+    def _is_save_due(self, windows_done: int) -> bool:
+        config = self._config.train
+        by_steps = config.checkpoint_steps and windows_done % config.checkpoint_steps == 0
+        return by_steps or time.monotonic() - self._last_save > 60 * config.checkpoint_minutes
 
-    def _save(self, state: TrainState, progress: Progress, valid_nll: float = math.inf) -> None:
-        self._check_finite(state)
-        self._checkpoints.save(state, progress, valid_nll)
+    def _save(
+        self, state: TrainState, epoch: int, window: int, valid_nll: float = math.inf
+    ) -> None:
+        """Saves a run that goes on at this window of this epoch."""
+        check_steps(state, epoch, window)
+        self._checkpoints.save(state, Progress(epoch, window, self._report.log_bytes), valid_nll)
         self._last_save = time.monotonic()
 
     def _test_best(self, like: TrainState) -> Trained:

@@ -85,6 +85,7 @@ RULES = {
     "train.num_devices": COUNT_OR_0,
     "train.log_steps": COUNT,
     "train.checkpoint_minutes": NOT_NEGATIVE,
+    "train.checkpoint_steps": COUNT_OR_0,
     "train.num_samples": COUNT_OR_0,
 }
 

@@ -4,14 +4,18 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from awd_jax.core import losses
+from awd_jax.errors import StorageError
 
 
 def describe_nll(nll: float, level: str) -> str:
@@ -28,12 +32,21 @@ class Report(contextlib.AbstractContextManager):
     same, bit for bit, however often the run was stopped and resumed. What
     depends on the machine is in `timing.jsonl`. TensorBoard shows both, with what
     was computed twice shown twice.
+
+    Raises:
+      StorageError: a file cannot be written.
     """
 
     def __init__(self, workdir: Path) -> None:
-        self._metrics = (workdir / "metrics.jsonl").open("ab")
-        self._timing = (workdir / "timing.jsonl").open("ab")
-        self._tensorboard = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
+        tensorboard = workdir / "tensorboard"
+        try:
+            self._metrics = (workdir / "metrics.jsonl").open("ab")
+            self._timing = (workdir / "timing.jsonl").open("ab")
+            tensorboard.mkdir(exist_ok=True)
+            # Not SummaryWriter: its thread ends on a full disk, and then its queue blocks for ever.
+            self._tensorboard = EventsWriter(str(tensorboard / "events"))
+        except OSError as error:
+            raise StorageError(str(error.filename), error) from error
 
     def __exit__(self, *error: object) -> None:
         self._metrics.close()
@@ -55,17 +68,23 @@ class Report(contextlib.AbstractContextManager):
     def metrics(self, step: int, values: Mapping[str, float | int]) -> None:
         """Adds a line to the metrics log, on disk when this returns."""
         self._add(self._metrics, step, values)
-        os.fsync(self._metrics.fileno())
 
     def timing(self, step: int, values: Mapping[str, float | int]) -> None:
         """Adds a line to the log of what depends on the machine."""
         self._add(self._timing, step, values)
 
     def _add(self, file: BinaryIO, step: int, values: Mapping[str, float | int]) -> None:
-        file.write(json.dumps({"step": step, **values}).encode() + b"\n")
-        file.flush()
-        for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, step)
+        try:
+            file.write(json.dumps({"step": step, **values}).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            for name, value in values.items():
+                self._tensorboard.write_event(
+                    Event(wall_time=time.time(), step=step, summary=scalar(name, value))
+                )
+            self._tensorboard.flush()
+        except OSError as error:
+            raise StorageError(file.name, error) from error
 
     def bar(self, windows: range, num_windows: int, epoch: int) -> tqdm:
         """A progress bar over the windows of an epoch; silent where there is no terminal."""

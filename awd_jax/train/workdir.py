@@ -1,10 +1,14 @@
 """The directory of a run, which belongs to one config and one corpus."""
 
+import contextlib
+import fcntl
 import json
 import os
+import socket
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ml_collections import ConfigDict
 
@@ -19,6 +23,7 @@ FREE_FIELDS = frozenset(
         "train.num_epochs",
         "train.num_devices",
         "train.checkpoint_minutes",
+        "train.checkpoint_steps",
         "train.num_samples",
     }
 )
@@ -55,33 +60,54 @@ def check_same(place: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None
         )
 
 
-def open_workdir(workdir: Path, fields: dict[str, Any]) -> None:
-    """Makes the directory of a new run, or checks that it is that of this run.
+@contextlib.contextmanager
+def open_workdir(workdir: Path, fields: dict[str, Any]) -> Iterator[None]:
+    """Makes the directory of a new run, or checks that it is that of this run; locks it.
 
     Args:
-      workdir: the directory.
+      workdir: the directory. Nobody else can open it until this one is closed.
       fields: what `describe` says of this run.
 
     Raises:
-      InputError: it belongs to another run, or cannot be written.
+      InputError: it belongs to another run, another process has it open, or it
+        cannot be written.
     """
-    path = workdir / "config.json"
-    try:
-        if path.exists():
-            theirs = json.loads(path.read_text())
-            if not isinstance(theirs, dict):
-                raise ValueError("its config.json is no JSON object")
-            check_same(f"workdir {workdir}", theirs, fields)
-        else:
+    with contextlib.ExitStack() as stack:
+        try:
             workdir.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(fields, indent=2) + "\n")
-            part.replace(path)
-        if not os.access(workdir, os.W_OK | os.X_OK):
-            raise PermissionError("no permission to write")
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: of JSON, or of UTF-8
+            # The system gives a lock back however a process ends, so a killed run leaves none.
+            lock = stack.enter_context((workdir / "lock").open("a+"))
+            _lock(lock, workdir)
+            path = workdir / "config.json"
+            if path.exists():
+                theirs = json.loads(path.read_text())
+                if not isinstance(theirs, dict):
+                    raise ValueError("its config.json is no JSON object")
+                check_same(f"workdir {workdir}", theirs, fields)
+            else:
+                part = path.with_suffix(".part")
+                part.write_text(json.dumps(fields, indent=2) + "\n")
+                part.replace(path)
+        except InputError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: of JSON, or of UTF-8
+            raise InputError(
+                f"workdir {workdir}", f"cannot be used ({error})", "give another one with --workdir"
+            ) from error
+        yield
+
+
+def _lock(file: TextIO, workdir: Path) -> None:
+    """Locks a file and writes into it who has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
         raise InputError(
-            f"workdir {workdir}", f"cannot be used ({error})", "give another one with --workdir"
+            f"workdir {workdir}",
+            f"another run uses it ({file.read().strip()})",
+            "wait for that run, or give another --workdir",
         ) from error
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()

@@ -1,9 +1,12 @@
+import shutil
+
 import jax
 import numpy as np
 import pytest
 
 from awd_jax.errors import InputError
-from awd_jax.train.checkpoint import Checkpoints, Progress
+from awd_jax.train.checkpoint import Checkpoints
+from awd_jax.train.meta import Progress
 from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.state import init_state, make_model
 from configs import default
@@ -144,7 +147,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
         state, progress, (note,) = checkpoints.restore_latest(make_state(0))
         assert (state.step, progress.window) == (3, 3)
         assert "checkpoints/6: " in note
-        assert note.endswith("; using step 3")
+        assert note.endswith("; using checkpoint 3")
         checkpoints.save(make_state(6), Progress(1, 6, 0))  # its place is free again
     with open_checkpoints() as checkpoints:
         assert checkpoints.restore_latest(make_state(0)).state.step == 6
@@ -172,3 +175,21 @@ def test_a_checkpoint_without_metrics_is_named(open_checkpoints, tmp_path, damag
     damage(tmp_path / "checkpoints" / "3" / "metrics" / "metrics")
     with pytest.raises(InputError, match=r"checkpoints/3: has no metrics"):
         open_checkpoints()
+
+
+def test_what_a_kill_left_of_a_discarded_checkpoint_is_deleted(open_checkpoints, tmp_path):
+    with open_checkpoints() as checkpoints:
+        for step in (3, 6, 9):  # two are kept
+            checkpoints.save(make_state(step), Progress(1, step, 0))
+        checkpoints.wait()
+        discarded = tmp_path / "checkpoints" / "discarded"
+        assert [path.name for path in discarded.iterdir()] == ["3"]
+        shutil.copytree(discarded, tmp_path / "left")
+    assert not discarded.exists()
+    shutil.rmtree(tmp_path / "left" / "3" / "metrics")
+    shutil.copytree(tmp_path / "left", discarded)
+    with open_checkpoints(read_only=True) as checkpoints:
+        assert checkpoints.restore_latest(make_state(0)).state.step == 9
+    with open_checkpoints() as checkpoints:
+        assert not discarded.exists()
+        assert checkpoints.restore_latest(make_state(0)).state.step == 9

@@ -1,12 +1,14 @@
 """The whole loop on a tiny corpus."""
 
 import json
+import signal
 
 import jax
 import numpy as np
 import pytest
 
-from awd_jax.errors import DivergedError
+from awd_jax.data import windows
+from awd_jax.errors import DivergedError, InterruptedRunError
 from awd_jax.train import loop
 from awd_jax.train.checkpoint import Checkpoints
 from tests.train.tiny import make_tiny_config, run_training
@@ -92,14 +94,48 @@ def test_a_killed_run_ends_bit_for_bit_where_the_undisturbed_one_does(
     assert read_log(tmp_path) == log
 
 
+@pytest.mark.parametrize("num_windows", [1, 20, 200])  # training, validation, averaging
+def test_an_interrupted_run_loses_nothing(undisturbed, tmp_path, monkeypatch, num_windows):
+    batches, whole_batch = [], windows.window_batch
+
+    def window_batch(*args):
+        batches.append(args)
+        if len(batches) == num_windows:
+            signal.raise_signal(signal.SIGTERM)
+        return whole_batch(*args)
+
+    monkeypatch.setattr(windows, "window_batch", window_batch)
+    with pytest.raises(InterruptedRunError, match="stopped by SIGTERM in "):
+        run_training(make_averaging_config(), tmp_path)
+    assert len(batches) == num_windows  # the signal waited for no further window
+    resumed = run_training(make_averaging_config(), tmp_path)
+    trained, log = undisturbed
+    jax.tree.map(np.testing.assert_array_equal, resumed.params, trained.params)
+    assert read_log(tmp_path) == log
+
+
+def test_checkpoints_come_after_so_many_steps(tmp_path):
+    config = make_tiny_config()
+    config.train.num_epochs = 1
+    config.train.checkpoint_steps = 4
+    saves = []
+
+    class CountedCheckpoints(Checkpoints):
+        def save(self, state, progress, *args):
+            saves.append((progress.epoch, progress.window))
+            super().save(state, progress, *args)
+
+    run_training(config, tmp_path, CountedCheckpoints)
+    assert saves == [(1, 4), (1, 8), (2, 0)]
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
     config = make_tiny_config()
     config.train.num_epochs = 1
     run_training(config, tmp_path)
+    step = epochs(read_log(tmp_path))[0]["step"]
     config.train.num_epochs = 2
     monkeypatch.setattr(loop, "learning_rate", lambda *_: 1e38)
-    with pytest.raises(DivergedError, match=r"step \d+ is not finite; the last good checkpoint"):
+    with pytest.raises(DivergedError, match=rf"step {step + 1} \(epoch 2, window 1\) is not"):
         run_training(config, tmp_path)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [
-        str(epochs(read_log(tmp_path))[0]["step"])
-    ]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [str(step + 1)]

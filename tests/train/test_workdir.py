@@ -13,44 +13,49 @@ def corpus():
     return read_corpus(default.get_config("smoke").data)
 
 
+def open_and_close(workdir, fields):
+    with open_workdir(workdir, fields):
+        pass
+
+
 def test_the_same_run_may_open_its_workdir_again(tmp_path, corpus):
     config = default.get_config("smoke")
-    open_workdir(tmp_path / "run", describe(config, corpus))
+    open_and_close(tmp_path / "run", describe(config, corpus))
     config.train.num_epochs = 99
     config.train.num_samples = 3
-    open_workdir(tmp_path / "run", describe(config, corpus))
+    open_and_close(tmp_path / "run", describe(config, corpus))
 
 
 def test_another_config_is_refused_with_the_fields_that_differ(tmp_path, corpus):
     config = default.get_config("smoke")
-    open_workdir(tmp_path / "run", describe(config, corpus))
+    open_and_close(tmp_path / "run", describe(config, corpus))
     before = (tmp_path / "run" / "config.json").read_bytes()
     config.optimizer.learning_rate = 20.0
     with pytest.raises(InputError, match=r"learning_rate = 30\.0 there, 20\.0 here"):
-        open_workdir(tmp_path / "run", describe(config, corpus))
+        open_and_close(tmp_path / "run", describe(config, corpus))
     assert (tmp_path / "run" / "config.json").read_bytes() == before
 
 
 def test_a_changed_corpus_is_refused(tmp_path, corpus):
     config = default.get_config("smoke")
-    open_workdir(tmp_path / "run", describe(config, corpus))
+    open_and_close(tmp_path / "run", describe(config, corpus))
     changed = corpus._replace(valid=corpus.valid[::-1].copy())
     with pytest.raises(InputError, match=r"corpus\.valid"):
-        open_workdir(tmp_path / "run", describe(config, changed))
+        open_and_close(tmp_path / "run", describe(config, changed))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\xff"])
 def test_a_damaged_config_file_gives_one_line(tmp_path, corpus, content):
     (tmp_path / "config.json").write_bytes(content.encode("latin1"))
     with pytest.raises(InputError) as error:
-        open_workdir(tmp_path, describe(default.get_config("smoke"), corpus))
+        open_and_close(tmp_path, describe(default.get_config("smoke"), corpus))
     assert "\n" not in str(error.value)
 
 
 def test_a_file_in_its_place_is_refused(tmp_path, corpus):
     (tmp_path / "run").write_text("mine")
     with pytest.raises(InputError, match="cannot be used"):
-        open_workdir(tmp_path / "run", describe(default.get_config("smoke"), corpus))
+        open_and_close(tmp_path / "run", describe(default.get_config("smoke"), corpus))
     assert (tmp_path / "run").read_text() == "mine"
 
 
@@ -58,4 +63,14 @@ def test_a_file_in_its_place_is_refused(tmp_path, corpus):
 def test_a_directory_without_permission_is_refused(tmp_path, corpus):
     (tmp_path / "run").mkdir(mode=0o500)
     with pytest.raises(InputError, match="cannot be used"):
-        open_workdir(tmp_path / "run", describe(default.get_config("smoke"), corpus))
+        open_and_close(tmp_path / "run", describe(default.get_config("smoke"), corpus))
+
+
+def test_a_second_run_is_refused_until_the_first_one_ends(tmp_path, corpus):
+    fields = describe(default.get_config("smoke"), corpus)
+    with (
+        open_workdir(tmp_path / "run", fields),
+        pytest.raises(InputError, match=rf"another run uses it \(process {os.getpid()} on "),
+    ):
+        open_and_close(tmp_path / "run", fields)
+    open_and_close(tmp_path / "run", fields)

@@ -2,6 +2,7 @@
 
 from awd_jax.train.checkpoint import Checkpoints
 from awd_jax.train.devices import choose_devices
+from awd_jax.train.interruption import Interruption
 from awd_jax.train.loop import Trained, Trainer
 from awd_jax.train.report import Report
 from awd_jax.train.streams import make_streams, read_corpus
@@ -26,9 +27,10 @@ def run_training(config, workdir, checkpoints_class=Checkpoints) -> Trained:
     streams = make_streams(config.train, corpus)
     devices = choose_devices(config.train)
     with (
+        Interruption() as interruption,
         Report(workdir) as report,
         checkpoints_class(
             workdir / "checkpoints", describe(config, corpus), corpus.vocabulary.tokens
         ) as checkpoints,
     ):
-        return Trainer(config, corpus, streams, devices, report, checkpoints).train()
+        return Trainer(config, corpus, streams, devices, report, checkpoints, interruption).train()

@@ -1,0 +1,97 @@
+"""What lies beside the arrays of a checkpoint: where the run stands, whose it is, checksums."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from awd_jax.errors import InputError, one_line
+from awd_jax.train.checksum import checksum_arrays, checksum_json
+from awd_jax.train.state import TrainState
+
+FORMAT = 1
+FIX = "restore it from a copy, or start anew with another --workdir"
+
+
+class DamagedError(InputError):
+    """A checkpoint is not what was saved."""
+
+
+class Progress(NamedTuple):
+    """Where a run stands: everything else follows from (seed, step)."""
+
+    epoch: int  # from 1 on
+    window: int  # the next of this epoch
+    log_bytes: int  # length of the metrics log
+
+
+def make_meta(
+    arrays: TrainState,
+    progress: Progress,
+    metrics: dict[str, float],
+    fields: dict[str, Any],
+    vocabulary: tuple[str, ...],
+) -> dict[str, Any]:
+    """All of it, with a checksum of each array and one of itself."""
+    content = {
+        "format": FORMAT,
+        "progress": progress._asdict(),
+        "metrics": metrics,
+        "fields": fields,
+        "vocabulary": vocabulary,
+        "crc32": checksum_arrays(arrays),
+    }
+    return {"content": content, "crc32": checksum_json(content)}
+
+
+def read_meta(
+    place: str, read: Callable[[], Any], metrics: dict[str, float] | None
+) -> dict[str, Any]:
+    """The content of what `make_meta` made.
+
+    Args:
+      place: of the checkpoint, for messages.
+      read: reads what `make_meta` made.
+      metrics: as they lie beside it.
+
+    Raises:
+      InputError: it is damaged (DamagedError), or of another format.
+    """
+    try:
+        meta = read()
+        content, crc32 = meta["content"], meta["crc32"]
+    except Exception as error:  # of orbax, or of a file with other content
+        raise DamagedError(place, f"cannot be read ({one_line(error)})", FIX) from error
+    if crc32 != checksum_json(content):
+        raise DamagedError(place, "has a wrong checksum of its meta", FIX)
+    if content["metrics"] != metrics:
+        raise DamagedError(place, "has other metrics than its meta says", FIX)
+    if content["format"] != FORMAT:
+        raise InputError(
+            f"{place} has format {content['format']}", f"must be {FORMAT}", "use another workdir"
+        )
+    return content
+
+
+def rank(metrics: dict[str, float]) -> tuple[float, float]:
+    """The best comes first: the lowest loss, and the earliest of equal ones."""
+    return metrics["valid_nll"], float(metrics["step"])
+
+
+def check_metrics(directory: Path) -> None:
+    """Checks the metrics of every checkpoint.
+
+    Orbax reads all of them at once, and fails at or passes over what it cannot read.
+
+    Raises:
+      InputError: some cannot be read.
+    """
+    steps = directory.iterdir() if directory.is_dir() else ()
+    for step in (path for path in steps if path.name.isdigit()):  # others were cut off
+        try:
+            rank(json.loads((step / "metrics" / "metrics").read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            fix = f"restore it from a copy, or move {step} away to go on from another one"
+            raise InputError(
+                f"checkpoint {step}", f"has no metrics ({one_line(error)})", fix
+            ) from error

@@ -1,0 +1,26 @@
+import signal
+
+import pytest
+
+from awd_jax.errors import InterruptedRunError
+from awd_jax.train.interruption import Interruption
+
+
+@pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_noted_and_ends_the_run_at_the_next_check(signum, exit_code):
+    before = signal.getsignal(signum)
+    with Interruption() as interruption:
+        interruption.check("here")
+        signal.raise_signal(signum)
+        with pytest.raises(InterruptedRunError, match=rf"by {signum.name} in epoch 3") as error:
+            interruption.check("in epoch 3")
+    assert error.value.exit_code == exit_code
+    assert signal.getsignal(signum) is before
+
+
+def test_a_second_ctrl_c_acts_at_once():
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert interruption.signum == signal.SIGINT
