@@ -2,13 +2,14 @@
 
     python experiments/kill.py --kills=20
 
-Each start of the second run is ended by `kill -9`: one in four while it starts
-up or restores, two at a random moment of training, one in the midst of a save.
+Each start of the second run is ended by `kill -9`: of four, one in the midst of
+a save, one while it starts up or restores, two at a random moment of training.
 When it has been killed so often it may end. All that it computed must be bit
 for bit what the first run computed.
 """
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -39,7 +40,7 @@ class Kill(NamedTuple):
 
     seconds: float  # after its start
     in_save: bool  # an unfinished checkpoint was there
-    said: str  # the last line it had printed
+    latest: int  # checkpoint that is whole
 
 
 def start(workdir: Path, arguments: tuple[str, ...], cache: Path) -> subprocess.Popen:
@@ -75,8 +76,9 @@ def kill(process: subprocess.Popen, workdir: Path, *moments: Callable[[], bool])
             time.sleep(0.0005)
     process.kill()
     process.wait()
-    lines = workdir.with_suffix(".log").read_text().splitlines()
-    return Kill(time.monotonic() - started, is_saving(workdir), lines[-1] if lines else "")
+    steps = [int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdigit()]
+    seconds = round(time.monotonic() - started, 2)
+    return Kill(seconds, is_saving(workdir), max(steps, default=0))
 
 
 def passed(seconds: float) -> Callable[[], bool]:
@@ -134,12 +136,13 @@ def compare(
             return "parameters" in log.read_bytes()[said:].decode()
 
         process = start(killed, arguments, cache)
-        later = passed(choose.uniform(0, training / num_kills))
+        saving = functools.partial(is_saving, killed)
+        later = passed(choose.uniform(0, 3 * training / num_kills))
         moments = [
-            (begun, later, lambda: is_saving(killed)),
+            (begun, saving, later, saving),
             (passed(choose.uniform(0, start_up)),),
-            (begun, later),
-            (begun, later),
+            (begun, saving, later),
+            (begun, saving, later),
         ]
         killed_at = kill(process, killed, *moments[len(kills) % 4])
         if killed_at is None:

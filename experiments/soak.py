@@ -33,10 +33,11 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--checkpoint_steps", type=int, default=20)
     options = parser.parse_args()
     config = quickstart.get_config()
     config.train.num_epochs = options.epochs
-    config.train.checkpoint_steps = 20
+    config.train.checkpoint_steps = options.checkpoint_steps
     config.train.log_steps = 20
     config.train.num_samples = 0
     config.optimizer.nonmono = 1  # averaging too

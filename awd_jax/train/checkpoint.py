@@ -24,7 +24,8 @@ from awd_jax.train.meta import (
     FIX,
     DamagedError,
     Progress,
-    check_metrics,
+    checkpoint_paths,
+    find_unreadable,
     make_meta,
     rank,
     read_meta,
@@ -36,7 +37,7 @@ _DISCARDED = "discarded"
 
 
 class Restored(NamedTuple):
-    """A checkpoint, and what there is to say of newer ones that are damaged."""
+    """A checkpoint, and what there is to say of damaged ones."""
 
     state: TrainState
     progress: Progress
@@ -53,7 +54,7 @@ class Checkpoints(contextlib.AbstractContextManager):
       read_only: for a reader beside a run that may still be training.
 
     Raises:
-      InputError: the metrics of a checkpoint cannot be read.
+      InputError: no checkpoint has metrics that can be read; or one, for a reader.
     """
 
     def __init__(
@@ -66,9 +67,12 @@ class Checkpoints(contextlib.AbstractContextManager):
         self._directory = directory.absolute()
         self._fields = fields
         self._vocabulary = vocabulary
+        damaged = find_unreadable(self._directory)
+        if damaged and (read_only or len(damaged) == len(checkpoint_paths(self._directory))):
+            raise next(iter(damaged.values()))
+        self._notes = [self._set_aside(path, error) for path, error in damaged.items()]
         if not read_only:
             self._delete_discarded()
-        check_metrics(self._directory)
         policy = ocp.checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self._directory,
@@ -166,15 +170,21 @@ class Checkpoints(contextlib.AbstractContextManager):
             except DamagedError as error:
                 damaged[step] = error
             else:
-                for bad_step in damaged:
-                    path = self._directory / str(bad_step)
-                    path.rename(self._directory.parent / f"damaged-{bad_step}-{time.time_ns()}")
+                self._notes += [
+                    self._set_aside(self._directory / str(number), error)
+                    for number, error in damaged.items()
+                ]
                 self._manager.reload()
-                notes = tuple(f"{error}; using checkpoint {step}" for error in damaged.values())
-                return Restored(state, progress, notes)
+                return Restored(state, progress, tuple(self._notes))
         if damaged:
             raise next(iter(damaged.values()))
         return None
+
+    def _set_aside(self, path: Path, error: DamagedError) -> str:
+        """Moves a damaged checkpoint out of the way; returns what there is to say of it."""
+        place = self._directory.parent / f"damaged-{path.name}-{time.time_ns()}"
+        path.rename(place)
+        return f"{error}; it is now {place.name}"
 
     def restore_best(self, like: TrainState) -> TrainState:
         """The state with the lowest validation loss.

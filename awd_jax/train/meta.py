@@ -78,20 +78,23 @@ def rank(metrics: dict[str, float]) -> tuple[float, float]:
     return metrics["valid_nll"], float(metrics["step"])
 
 
-def check_metrics(directory: Path) -> None:
-    """Checks the metrics of every checkpoint.
+def find_unreadable(directory: Path) -> dict[Path, DamagedError]:
+    """The checkpoints without metrics, each with what is wrong.
 
-    Orbax reads all of them at once, and fails at or passes over what it cannot read.
-
-    Raises:
-      InputError: some cannot be read.
+    Orbax reads all metrics at once, and fails at or passes over what it cannot read.
     """
-    steps = directory.iterdir() if directory.is_dir() else ()
-    for step in (path for path in steps if path.name.isdigit()):  # others were cut off
+    damaged = {}
+    for path in checkpoint_paths(directory):
         try:
-            rank(json.loads((step / "metrics" / "metrics").read_text()))
+            rank(json.loads((path / "metrics" / "metrics").read_text()))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            fix = f"restore it from a copy, or move {step} away to go on from another one"
-            raise InputError(
-                f"checkpoint {step}", f"has no metrics ({one_line(error)})", fix
-            ) from error
+            damaged[path] = DamagedError(
+                f"checkpoint {path}", f"has no metrics ({one_line(error)})", FIX
+            )
+    return damaged
+
+
+def checkpoint_paths(directory: Path) -> list[Path]:
+    """The checkpoints in a directory; what has no number for a name was cut off."""
+    paths = directory.iterdir() if directory.is_dir() else ()
+    return [path for path in paths if path.name.isdigit()]

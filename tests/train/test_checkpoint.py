@@ -134,7 +134,15 @@ def meta_file(tmp_path, step):
     return tmp_path / "checkpoints" / str(step) / "meta" / "metadata"
 
 
-@pytest.mark.parametrize("find", [data_file, meta_file])
+def metrics_file(tmp_path, step):
+    return tmp_path / "checkpoints" / str(step) / "metrics" / "metrics"
+
+
+def manifest(tmp_path, step):
+    return tmp_path / "checkpoints" / str(step) / "state" / "manifest.ocdbt"
+
+
+@pytest.mark.parametrize("find", [data_file, meta_file, metrics_file, manifest])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     open_checkpoints, tmp_path, find, damage
@@ -147,49 +155,50 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
         state, progress, (note,) = checkpoints.restore_latest(make_state(0))
         assert (state.step, progress.window) == (3, 3)
         assert "checkpoints/6: " in note
-        assert note.endswith("; using checkpoint 3")
+        assert "; it is now damaged-6-" in note
         checkpoints.save(make_state(6), Progress(1, 6, 0))  # its place is free again
     with open_checkpoints() as checkpoints:
         assert checkpoints.restore_latest(make_state(0)).state.step == 6
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_without_a_whole_checkpoint_nothing_is_touched(open_checkpoints, tmp_path, damage):
+def test_of_a_half_written_directory_the_one_before_is_used(open_checkpoints, tmp_path):
     with open_checkpoints() as checkpoints:
         checkpoints.save(make_state(3), Progress(1, 3, 0))
-    damage(data_file(tmp_path, 3))
+        checkpoints.save(make_state(6), Progress(1, 6, 0))
+    shutil.rmtree(tmp_path / "checkpoints" / "6" / "state")
+    shutil.rmtree(tmp_path / "checkpoints" / "6" / "metrics")
+    with open_checkpoints() as checkpoints:
+        assert checkpoints.restore_latest(make_state(0)).state.step == 3
+
+
+@pytest.mark.parametrize("find", [data_file, metrics_file])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_without_a_whole_checkpoint_nothing_is_touched(open_checkpoints, tmp_path, find, damage):
+    with open_checkpoints() as checkpoints:
+        checkpoints.save(make_state(3), Progress(1, 3, 0))
+    damage(find(tmp_path, 3))
     before = sorted(tmp_path.rglob("*"))
     with (
-        open_checkpoints() as checkpoints,
         pytest.raises(InputError, match=r"checkpoint .*checkpoints/3"),
+        open_checkpoints() as checkpoints,
     ):
         checkpoints.restore_latest(make_state(0))
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("damage", DAMAGES[1:])
-def test_a_checkpoint_without_metrics_is_named(open_checkpoints, tmp_path, damage):
-    with open_checkpoints() as checkpoints:
-        checkpoints.save(make_state(3), Progress(1, 3, 0))
-        checkpoints.save(make_state(6), Progress(1, 6, 0))
-    damage(tmp_path / "checkpoints" / "3" / "metrics" / "metrics")
-    with pytest.raises(InputError, match=r"checkpoints/3: has no metrics"):
-        open_checkpoints()
-
-
 def test_what_a_kill_left_of_a_discarded_checkpoint_is_deleted(open_checkpoints, tmp_path):
     with open_checkpoints() as checkpoints:
-        for step in (3, 6, 9):  # two are kept
+        for step in (3, 6, 9, 12):  # the best and the two latest are kept
             checkpoints.save(make_state(step), Progress(1, step, 0))
         checkpoints.wait()
         discarded = tmp_path / "checkpoints" / "discarded"
-        assert [path.name for path in discarded.iterdir()] == ["3"]
+        assert [path.name for path in discarded.iterdir()] == ["6"]
         shutil.copytree(discarded, tmp_path / "left")
     assert not discarded.exists()
-    shutil.rmtree(tmp_path / "left" / "3" / "metrics")
+    shutil.rmtree(tmp_path / "left" / "6" / "metrics")
     shutil.copytree(tmp_path / "left", discarded)
     with open_checkpoints(read_only=True) as checkpoints:
-        assert checkpoints.restore_latest(make_state(0)).state.step == 9
+        assert checkpoints.restore_latest(make_state(0)).state.step == 12
     with open_checkpoints() as checkpoints:
         assert not discarded.exists()
-        assert checkpoints.restore_latest(make_state(0)).state.step == 9
+        assert checkpoints.restore_latest(make_state(0)).state.step == 12
