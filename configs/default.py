@@ -52,6 +52,65 @@ def get_config(variant: str = "") -> ConfigDict:
     train.checkpoint_steps = 0  # windows between two of them; 0 leaves it to the minutes
     train.num_samples = 0  # sentences to generate with the best model at the end
 
+    config.cache = cache = ConfigDict()  # --task=cache, --task=dynamic
+    cache.window = 500  # W, the latest positions that the cache points to
+    cache.theta = 1.0  # how much a larger product of features weighs
+    cache.lamb = 0.1  # share of the cache in the mixture, in [0, 1)
+
+    config.dynamic = dynamic = ConfigDict()  # --task=dynamic
+    dynamic.learning_rate = 5e-5  # of the gradient over its usual size
+    dynamic.lamb = 2e-3  # decay back to the trained parameters
+    dynamic.eps = 2e-5  # joins the usual size of a gradient
+    dynamic.segment = 5  # tokens scored, then learnt from
+    dynamic.batch_size = 100  # sequences side by side when train tells the usual size
+
+    config.tune_cache = tune_cache = ConfigDict()  # every combination, on valid
+    tune_cache.windows = (100, 500, 2000, 4000)
+    tune_cache.thetas = (0.3, 0.6, 1.0, 2.0, 4.0)
+    tune_cache.lambs = (0.05, 0.1, 0.15, 0.2, 0.3)
+
+    config.tune_dynamic = tune_dynamic = ConfigDict()  # every combination, a pass over valid each
+    tune_dynamic.learning_rates = (3e-5, 4e-5, 5e-5, 6e-5, 7e-5, 1e-4)
+    tune_dynamic.lambs = (1e-3, 2e-3, 3e-3, 5e-3)
+    tune_dynamic.epsilons = (2e-5,)
+    tune_dynamic.max_tokens = 0  # use only the first so many of valid; 0 uses all
+
+    config.generate = generate = ConfigDict()
+    generate.prompt = ""  # what the text begins with, after the end of a line
+    generate.num_tokens = 100  # to draw after it; <eos> is one, and ends a line
+    generate.num_samples = 1  # texts, drawn side by side
+    generate.method = "sample"  # sample, greedy or beam
+    generate.temperature = 1.0  # of sample: below 1 makes probable tokens more probable
+    generate.top_k = 0  # of sample: draw from so many of the most probable tokens; 0 from all
+    generate.top_p = 1.0  # of sample: or from as many as have this probability together
+    generate.beam_size = 5  # of beam: continuations kept at each step
+    generate.seed = 0  # of sample
+    generate.until_eos = False  # end each text at its first <eos>
+    generate.forbid_unk = False  # never draw <unk>
+
+    config.score = score = ConfigDict()
+    score.input = "-"  # a text file; "-" for standard input
+    score.output = ""  # a file; "" for standard output
+    score.format = "tsv"  # tsv or jsonl, one line for each line of the input
+    score.per_token = False  # also give the tokens of a line, and the log-probability of each
+    score.carry = False  # each line after all lines before it; else each by itself
+    score.batch_size = 8  # lines side by side, without carry; a GPU wants more
+
+    config.import_model = import_model = ConfigDict()
+    import_model.path = ""  # weights: .safetensors, or a state_dict saved by torch
+    # Its tokens by id: a JSON list, a text file with one a line, or the directory of a corpus, for
+    # its tokens by first appearance (awd-lstm-lm); "" for those in a file of export_model.
+    import_model.vocabulary = ""
+    # Whose tokens the model gets: "file", or "corpus", the config's, with the rows moved to its
+    # ids and the mean row for a new token; then it is evaluated and can be trained on.
+    import_model.tokens = "file"
+    import_model.eos_token = ""  # what the file calls <eos>; "" for <eos> or xxbos
+    import_model.unk_token = ""  # what it calls <unk>; "" for <unk>, xxunk or _unk_
+
+    config.export_model = export_model = ConfigDict()
+    export_model.format = "safetensors"  # safetensors, torch (awd-lstm-lm's names) or stablehlo
+    export_model.dir = ""  # where the files go; "" for WORKDIR/export
+
     return apply_variant(config, variant)
 
 

@@ -77,7 +77,7 @@ def count_tokens(text: Text) -> Counter[str]:
             for i in np.argsort(first):
                 counts[_BYTE_TOKENS[values[i]]] += int(num[i])
     else:
-        for string in _strings(text):
+        for string in _strings(text.name, _closed_blocks(text)):
             counts.update(_tokens(string, text.level))
     return counts
 
@@ -110,9 +110,27 @@ def spelled_blocks(text: Text) -> Iterator[bytes]:
 
     The form in which character corpora are published.
     """
-    for string in _strings(text):
+    for string in _strings(text.name, _closed_blocks(text)):
         lines = _char_lines(string).split("\n")
         yield "\n".join(map(" ".join, lines)).encode()
+
+
+def text_lines(text: Text) -> Iterator[list[str]]:
+    """The tokens of each line without its `<eos>`; reads one block at a time.
+
+    The last `<eos>` that a corpus has at char and byte level ends no line, and is left out.
+
+    Raises:
+      InputError: the text cannot be read, or is not UTF-8 (word and char level).
+    """
+    if text.level == "byte":
+        for block in text.blocks():
+            for raw_line in block.removesuffix(b"\n").split(b"\n"):
+                yield [_BYTE_TOKENS[byte] for byte in raw_line]
+    else:
+        for string in _strings(text.name, text.blocks()):
+            for line in string.removesuffix("\n").split("\n"):
+                yield _tokens(line, text.level)
 
 
 def _block_ids(text: Text, vocabulary: Vocabulary) -> Iterator[Int32[np.ndarray, "N"]]:
@@ -122,7 +140,7 @@ def _block_ids(text: Text, vocabulary: Vocabulary) -> Iterator[Int32[np.ndarray,
         for block in _closed_blocks(text):
             yield table[np.frombuffer(block, np.uint8)]
     else:
-        for string in _strings(text):
+        for string in _strings(text.name, _closed_blocks(text)):
             yield vocabulary.lookup(_tokens(string, text.level))
 
 
@@ -138,20 +156,20 @@ def _char_lines(string: str) -> str:
     return _BLANK.sub("_", stripped)
 
 
-def _strings(text: Text) -> Iterator[str]:
-    """The blocks as strings, without a byte order mark.
+def _strings(name: str, blocks: Iterator[bytes]) -> Iterator[str]:
+    """Blocks as strings, without a byte order mark.
 
     The "\\r" of a line end needs no care: at its line's end it is a blank, which no level keeps.
     """
     line = 1
-    for index, block in enumerate(_closed_blocks(text)):
+    for index, block in enumerate(blocks):
         raw = block.removeprefix(b"\xef\xbb\xbf") if index == 0 else block
         try:
             string = raw.decode()
         except UnicodeDecodeError as error:
             line += raw.count(b"\n", 0, error.start)
             raise InputError(
-                f"{text.name}, line {line}",
+                f"{name}, line {line}",
                 f"byte 0x{raw[error.start]:02x} is not UTF-8",
                 "save the text as UTF-8",
             ) from error
@@ -192,7 +210,7 @@ def _file_blocks(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
 def _outside_error(text: Text, vocabulary: Vocabulary) -> InputError:
     """Names the first few tokens outside. The text is read again for their line numbers."""
     found: list[str] = []
-    for number, tokens in _numbered_lines(text):
+    for number, tokens in enumerate(text_lines(text), 1):
         found += [f"{t!r} (line {number})" for t in tokens if t not in vocabulary.ids]
         if len(found) >= 3:
             break
@@ -201,17 +219,3 @@ def _outside_error(text: Text, vocabulary: Vocabulary) -> InputError:
         f"not among the {len(vocabulary):,} tokens of the vocabulary, which has no {UNK}",
         'take them out of the text, or train with data.vocabulary "all"',
     )
-
-
-def _numbered_lines(text: Text) -> Iterator[tuple[int, list[str]]]:
-    number = 1
-    if text.level == "byte":
-        for block in _closed_blocks(text):
-            for i, raw_line in enumerate(block.split(b"\n")):
-                yield number + i, [_BYTE_TOKENS[byte] for byte in raw_line]
-            number += block.count(b"\n")
-    else:
-        for string in _strings(text):
-            for i, line in enumerate(string.split("\n")):
-                yield number + i, _tokens(line, text.level)
-            number += string.count("\n")

@@ -1,6 +1,26 @@
 """What the command can do, each a function of (config, workdir)."""
 
+from awd_jax.tasks.dynamic import dynamic
 from awd_jax.tasks.evaluate import evaluate
+from awd_jax.tasks.export_model import export_model
+from awd_jax.tasks.finetune import finetune
+from awd_jax.tasks.generate import generate
+from awd_jax.tasks.import_model import import_model
+from awd_jax.tasks.pointer import cache
+from awd_jax.tasks.score import score
 from awd_jax.tasks.train import train
+from awd_jax.tasks.tune import tune_cache, tune_dynamic
 
-TASKS = {"train": train, "evaluate": evaluate}
+TASKS = {
+    "train": train,
+    "evaluate": evaluate,
+    "finetune": finetune,
+    "generate": generate,
+    "score": score,
+    "cache": cache,
+    "dynamic": dynamic,
+    "tune_cache": tune_cache,
+    "tune_dynamic": tune_dynamic,
+    "import_model": import_model,
+    "export_model": export_model,
+}

@@ -1,43 +1,143 @@
-"""Text drawn from a trained model."""
+"""Writes text with a trained model: sampled, greedy, or by beam search."""
 
-from typing import Any
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
+from jaxtyping import Int32
+from ml_collections import ConfigDict
+from tqdm import tqdm
 
-from awd_jax.core.sampling import sample_tokens
-from awd_jax.data.corpus import Corpus
-from awd_jax.models.awd_lstm import AWDLSTM
-from awd_jax.train.state import Purpose, make_key
+from awd_jax.data.spelling import Speller, spell
+from awd_jax.data.text import Text, text_lines
+from awd_jax.data.vocabulary import EOS, UNK
+from awd_jax.errors import InputError
+from awd_jax.tasks.best_model import BestModel, load_best_model
+from awd_jax.tasks.draw import Tokens, cut_at, draw_samples, search_beams
+from awd_jax.tasks.output import open_output
+from awd_jax.tasks.result import write_json
 
-MAX_TOKENS = 60  # of a sentence
-
-
-def generate_sentences(
-    model: AWDLSTM, params: optax.Params, corpus: Corpus, num_sentences: int, seed: int
-) -> list[str]:
-    """Draws sentences from the softmax, each from an empty history up to its `<eos>`."""
-    eos = corpus.vocabulary.eos_id
-
-    @jax.jit
-    def draw(params: optax.Params, key: jax.Array) -> jax.Array:
-        def next_logits(carry: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
-            logits, output = model.forward(params, tokens[None], carry)
-            return logits[0], output.carry
-
-        carry = model.initial_carry(num_sentences)
-        first = jnp.full(num_sentences, eos, jnp.int32)
-        return sample_tokens(key, next_logits, carry, first, MAX_TOKENS)
-
-    drawn = draw(params, make_key(seed, Purpose.SAMPLES))
-    blank = " " if corpus.level == "word" else ""
-    return [
-        blank.join(corpus.vocabulary.decode(_until(eos, tokens))) for tokens in np.asarray(drawn).T
-    ]
+T = TypeVar("T")
 
 
-def _until(end: int, tokens: np.ndarray) -> np.ndarray:
-    ends = np.flatnonzero(tokens == end)
-    return tokens[: ends[0]] if ends.size else tokens
+class Drawn(NamedTuple):
+    """What follows the prompt, in each text."""
+
+    tokens: Int32[np.ndarray, "B T"]
+    log_probs: list[float] | None  # of each text, in nats; None if sampled or greedy
+    num_tokens: int  # that were drawn for it
+    seconds: float  # without compilation
+
+
+def generate(config: ConfigDict, workdir: Path) -> None:
+    """Prints texts, the first while it is drawn, and writes generate.json.
+
+    Each text is the prompt and what the model continues it with; several are
+    parted by lines of `---`. The history before the prompt is the end of a line.
+
+    Raises:
+      InputError: there is no such model, the prompt has a token outside a vocabulary
+        without `<unk>`, or more texts are asked for than the method gives.
+    """
+    _check_number(config.generate)
+    best = load_best_model(config, workdir)
+    prompt = _encode_prompt(config.generate.prompt, best)
+    draw = _search if config.generate.method == "beam" else _sample
+    with open_output("") as out:
+        speller = Speller(best.level)
+
+        def show(tokens: Tokens) -> None:
+            out.write("".join(map(speller.spell, best.vocabulary.decode(tokens))))
+            out.flush()
+
+        show(prompt[1:])
+        drawn = draw(config.generate, best, prompt, show)
+        texts = []
+        for tokens in drawn.tokens:
+            whole = np.concatenate([prompt[1:], _shorten(config.generate, best, tokens)])
+            texts.append(spell(best.vocabulary.decode(whole), best.level))
+        out.write("\n")
+        for text in texts[1:]:
+            out.write(f"---\n{text}\n")
+    result = {
+        **config.generate.to_dict(),
+        "step": best.step,
+        "texts": texts,
+        "log_probs": drawn.log_probs,
+        "seconds": drawn.seconds,
+        "tokens_per_second": drawn.num_tokens / drawn.seconds,
+    }
+    write_json(workdir, "generate", result)
+    print(f"{result['tokens_per_second']:,.0f} tokens per second", file=sys.stderr)
+
+
+def _check_number(config: ConfigDict) -> None:
+    most = {"sample": config.num_samples, "greedy": 1, "beam": config.beam_size}[config.method]
+    if config.num_samples > most:
+        raise InputError(
+            f"config.generate.num_samples = {config.num_samples}",
+            f"must be at most {most} with method {config.method}",
+            "ask for fewer" + ", or raise --config.generate.beam_size" * (config.method == "beam"),
+        )
+
+
+def _encode_prompt(prompt: str, best: BestModel) -> Tokens:
+    """The tokens of the prompt after the `<eos>` of a line before it."""
+    # As the shell gave them, bytes that are not UTF-8 included.
+    raw = prompt.encode(errors="surrogateescape") + b"\n"
+    tokens: list[str] = []
+    for line in text_lines(Text("config.generate.prompt", best.level, lambda: iter([raw]))):
+        tokens += [EOS, *line]
+    ids = best.vocabulary.encode(tokens)
+    for token in dict.fromkeys(tokens):
+        if token not in best.vocabulary.ids:
+            print(f"{token!r} is not in the vocabulary: read as {UNK}", file=sys.stderr)
+    return ids
+
+
+def _shorten(config: ConfigDict, best: BestModel, tokens: Tokens) -> Int32[np.ndarray, "M"]:
+    return cut_at(best.vocabulary.eos_id, tokens) if config.until_eos else tokens
+
+
+def _sample(
+    config: ConfigDict, best: BestModel, prompt: Tokens, show: Callable[[Tokens], None]
+) -> Drawn:
+    steps = draw_samples(config, best, prompt)
+    drawn = []
+    has_ended = np.zeros(config.num_samples, bool)
+    started = time.perf_counter()
+    for tokens in _with_bar(steps, config.num_tokens):
+        drawn.append(tokens)
+        if config.until_eos:
+            has_ended |= tokens == best.vocabulary.eos_id
+        if not has_ended[0]:
+            show(tokens[:1])
+        if has_ended.all():
+            break
+    seconds = time.perf_counter() - started
+    return Drawn(np.stack(drawn, axis=1), None, len(drawn) * config.num_samples, seconds)
+
+
+def _search(
+    config: ConfigDict, best: BestModel, prompt: Tokens, show: Callable[[Tokens], None]
+) -> Drawn:
+    steps = search_beams(config, best, prompt)
+    started = time.perf_counter()
+    for beams in _with_bar(steps, config.num_tokens):
+        if np.asarray(beams.is_ended).all():
+            break
+    seconds = time.perf_counter() - started
+    num_steps = int(beams.num_drawn)
+    tokens = np.asarray(beams.tokens)[: config.num_samples, :num_steps]
+    log_probs = np.asarray(beams.log_probs)[: config.num_samples].tolist()
+    show(_shorten(config, best, tokens[0]))
+    return Drawn(tokens, log_probs, num_steps * config.beam_size, seconds)
+
+
+def _with_bar(steps: Iterator[T], num_tokens: int) -> Iterator[T]:
+    """Shows the time left, unless the text itself goes to the terminal."""
+    disable = True if sys.stdout.isatty() else None
+    yield from tqdm(steps, total=num_tokens, unit="token", leave=False, disable=disable)

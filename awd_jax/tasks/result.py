@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from awd_jax.core import losses
 from awd_jax.data.corpus import Corpus
@@ -26,10 +27,19 @@ def write_result(
         result[f"{of}_perplexity"] = float(losses.perplexity(nll))
         result[f"{of}_bits"] = float(losses.bits_per_token(nll))
     finite = {key: value if math.isfinite(value) else None for key, value in result.items()}
+    write_json(workdir, name, finite)
+
+
+def write_json(workdir: Path, name: str, content: dict[str, Any]) -> None:
+    """Writes WORKDIR/NAME.json, whole or not at all.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
     path = workdir / f"{name}.json"
     try:
         part = path.with_suffix(".json.part")
-        part.write_text(json.dumps(finite, indent=2) + "\n")
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
         part.replace(path)
     except OSError as error:
         raise StorageError(str(path), error) from error

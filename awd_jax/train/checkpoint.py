@@ -51,6 +51,7 @@ class Checkpoints(contextlib.AbstractContextManager):
       directory: of all its checkpoints.
       fields: what `workdir.describe` says of the run; must be that of the checkpoints.
       vocabulary: tokens in the order of their ids; must be that of the checkpoints.
+        A reader that gives neither takes the checkpoints as they are.
       read_only: for a reader beside a run that may still be training.
 
     Raises:
@@ -60,8 +61,8 @@ class Checkpoints(contextlib.AbstractContextManager):
     def __init__(
         self,
         directory: Path,
-        fields: dict[str, Any],
-        vocabulary: tuple[str, ...],
+        fields: dict[str, Any] | None = None,
+        vocabulary: tuple[str, ...] | None = None,
         read_only: bool = False,
     ) -> None:
         self._directory = directory.absolute()
@@ -192,17 +193,26 @@ class Checkpoints(contextlib.AbstractContextManager):
         Raises:
           InputError: no epoch has ended yet; or as `restore_latest`.
         """
+        return self._restore(self._best_step(), like)[0]
+
+    def best_meta(self) -> dict[str, Any]:
+        """What lies beside the state of `restore_best`, as `save` wrote it: fields, vocabulary."""
+        step = self._best_step()
+        return self._restore_meta(f"checkpoint {self._directory / str(step)}", step)
+
+    def _best_step(self) -> int:
         if math.isinf(self.best_loss()):
             raise InputError(
                 f"{self._directory}", "holds no finished epoch", "train at least one epoch"
             )
-        return self._restore(self._manager.best_step(), like)[0]
+        return self._manager.best_step()
 
     def _restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
         place = f"checkpoint {self._directory / str(step)}"
         meta = self._restore_meta(place, step)
-        check_same(place, meta["fields"], self._fields)
-        if tuple(meta["vocabulary"]) != self._vocabulary:
+        if self._fields is not None:
+            check_same(place, meta["fields"], self._fields)
+        if self._vocabulary is not None and tuple(meta["vocabulary"]) != self._vocabulary:
             raise InputError(
                 f"{place} has another vocabulary of {len(meta['vocabulary'])} tokens",
                 f"must be that of the corpus, {len(self._vocabulary)} tokens",

@@ -38,6 +38,7 @@ POSITIVE = Rule("must be a number above 0", lambda v: _is_number(v) and v > 0)
 NOT_NEGATIVE = Rule("must be a number of at least 0", lambda v: _is_number(v) and v >= 0)
 COUNT = Rule("must be a whole number of at least 1", lambda v: _is_int(v) and v >= 1)
 COUNT_OR_0 = Rule("must be a whole number of at least 0", lambda v: _is_int(v) and v >= 0)
+SHARE = Rule("must be a number in [0, 1)", lambda v: _is_number(v) and 0 <= v < 1)
 SEED = Rule(  # jax folds larger ones into these
     "must be a whole number in [0, 2**32)", lambda v: _is_int(v) and 0 <= v < 2**32
 )
@@ -45,6 +46,16 @@ EPOCHS = Rule(
     "must be a tuple of epochs, each at least 1",
     lambda v: isinstance(v, tuple | list) and all(_is_int(e) and e >= 1 for e in v),
 )
+
+
+def tuple_of(rule: Rule) -> Rule:
+    """A tuple of at least one, each keeping a rule."""
+    return Rule(
+        f"must be a tuple of at least one, each of which {rule.words}",
+        lambda v: isinstance(v, tuple | list) and len(v) > 0 and all(map(rule.holds, v)),
+    )
+
+
 NAME = Rule(
     "must be a name of letters, digits, '.', '_' and '-'",
     lambda v: isinstance(v, str) and re.fullmatch(r"[\w.-]*[\w-][\w.-]*", v, re.ASCII) is not None,
@@ -87,6 +98,45 @@ RULES = {
     "train.checkpoint_minutes": NOT_NEGATIVE,
     "train.checkpoint_steps": COUNT_OR_0,
     "train.num_samples": COUNT_OR_0,
+    "generate.prompt": TEXT,
+    "generate.num_tokens": COUNT,
+    "generate.num_samples": COUNT,
+    "generate.method": one_of("sample", "greedy", "beam"),
+    "generate.temperature": POSITIVE,
+    "generate.top_k": COUNT_OR_0,
+    "generate.top_p": Rule("must be a number in (0, 1]", lambda v: _is_number(v) and 0 < v <= 1),
+    "generate.beam_size": COUNT,
+    "generate.seed": SEED,
+    "generate.until_eos": FLAG,
+    "generate.forbid_unk": FLAG,
+    "score.input": Rule("must be a file, or '-'", lambda v: isinstance(v, str) and v != ""),
+    "score.output": TEXT,
+    "score.format": one_of("tsv", "jsonl"),
+    "score.per_token": FLAG,
+    "score.carry": FLAG,
+    "score.batch_size": COUNT,
+    "import_model.path": TEXT,
+    "import_model.vocabulary": TEXT,
+    "import_model.tokens": one_of("file", "corpus"),
+    "import_model.eos_token": TEXT,
+    "import_model.unk_token": TEXT,
+    "export_model.format": one_of("safetensors", "torch", "stablehlo"),
+    "export_model.dir": TEXT,
+    "cache.window": COUNT,
+    "cache.theta": NOT_NEGATIVE,
+    "cache.lamb": SHARE,
+    "dynamic.learning_rate": NOT_NEGATIVE,
+    "dynamic.lamb": NOT_NEGATIVE,
+    "dynamic.eps": POSITIVE,
+    "dynamic.segment": COUNT,
+    "dynamic.batch_size": COUNT,
+    "tune_cache.windows": tuple_of(COUNT),
+    "tune_cache.thetas": tuple_of(NOT_NEGATIVE),
+    "tune_cache.lambs": tuple_of(SHARE),
+    "tune_dynamic.learning_rates": tuple_of(NOT_NEGATIVE),
+    "tune_dynamic.lambs": tuple_of(NOT_NEGATIVE),
+    "tune_dynamic.epsilons": tuple_of(POSITIVE),
+    "tune_dynamic.max_tokens": COUNT_OR_0,
 }
 
 

@@ -27,13 +27,16 @@ FREE_FIELDS = frozenset(
         "train.num_samples",
     }
 )
+# The groups that make a run what it is; the others belong to tasks that start from its result.
+_OWN_GROUPS = ("name", "data", "model", "optimizer", "train")
 CHECKPOINTS = "checkpoints"  # the directory in a workdir that holds them
 _NUM_SHOWN = 3
 
 
 def describe(config: ConfigDict, corpus: Corpus) -> dict[str, Any]:
-    """What a run depends on: every config field, and a checksum of each split."""
-    fields = json.loads(json.dumps(flatten(config)))  # as it comes back from the file
+    """What a run depends on: every config field of training, and a checksum of each split."""
+    own = {name: v for name, v in flatten(config).items() if name.split(".")[0] in _OWN_GROUPS}
+    fields = json.loads(json.dumps(own))  # as it comes back from the file
     for split in ("train", "valid", "test"):
         tokens = getattr(corpus, split)
         fields[f"corpus.{split}"] = f"{len(tokens)} tokens, crc32 {zlib.crc32(tokens):08x}"

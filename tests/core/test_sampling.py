@@ -1,12 +1,35 @@
-"""Text drawn from a model."""
+"""Text drawn from a model, and the filters before."""
 
+import hypothesis
+import hypothesis.extra.numpy as hnp
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from hypothesis import strategies as st
 
-from awd_jax.core.sampling import sample_tokens
+from awd_jax.core.sampling import (
+    forbid,
+    keep_nucleus,
+    keep_top_k,
+    sample_token,
+    sample_tokens,
+    temper,
+)
 
 KEY = jax.random.key(0)
+B, V = 3, 7
+logits_of_a_batch = hnp.arrays(
+    np.float32, (B, V), elements=st.integers(-40, 40).map(lambda i: np.float32(i / 4))
+)
+
+
+def kept(logits):
+    return np.isfinite(np.asarray(logits))
+
+
+def memoryless(probs):
+    return lambda carry, tokens: (jnp.log(jnp.tile(probs, (tokens.size, 1))), carry)
 
 
 def test_each_token_follows_from_the_one_before_and_the_carry():
@@ -21,13 +44,76 @@ def test_each_token_follows_from_the_one_before_and_the_carry():
 
 def test_tokens_are_as_frequent_as_the_softmax_says():
     probs = jnp.array([0.6, 0.3, 0.1, 0.0])
-
-    def memoryless(carry, tokens):
-        return jnp.broadcast_to(jnp.log(probs), (tokens.size, probs.size)), carry
-
-    drawn = sample_tokens(KEY, memoryless, None, jnp.zeros(50, jnp.int32), 200)
+    drawn = sample_tokens(KEY, memoryless(probs), None, jnp.zeros(50, jnp.int32), 200)
     frequencies = np.bincount(drawn.ravel(), minlength=4) / drawn.size
     np.testing.assert_array_less(
         np.abs(frequencies - probs), 5 * np.sqrt(probs * (1 - probs) / drawn.size) + 1e-9
     )
     assert jnp.any(drawn[0] != drawn[1]) and jnp.any(drawn[:, 0] != drawn[:, 1])
+
+
+def test_a_key_gives_the_same_tokens_on_every_platform_and_version():
+    probs = jnp.array([0.1, 0.2, 0.3, 0.4])
+    drawn = sample_tokens(KEY, memoryless(probs), None, jnp.zeros(2, jnp.int32), 12)
+    assert drawn.T.tolist() == [
+        [0, 2, 1, 2, 1, 3, 3, 3, 2, 3, 2, 3],
+        [2, 3, 2, 2, 3, 2, 2, 1, 2, 0, 1, 1],
+    ]
+
+
+def test_a_larger_draw_begins_with_a_smaller_one():
+    next_logits = memoryless(jnp.full(50, 0.02))
+    small = sample_tokens(KEY, next_logits, None, jnp.zeros(2, jnp.int32), 5)
+    large = sample_tokens(KEY, next_logits, None, jnp.zeros(4, jnp.int32), 9)
+    np.testing.assert_array_equal(small, large[:5, :2])
+
+
+@hypothesis.given(logits_of_a_batch)
+def test_a_low_temperature_and_the_top_1_are_greedy(logits):
+    logits += np.arange(V, dtype=np.float32) / 64  # no two are equal
+    best = logits.argmax(-1)
+    np.testing.assert_array_equal(sample_token(KEY, keep_top_k(jnp.asarray(logits), 1)), best)
+    np.testing.assert_array_equal(sample_token(KEY, temper(jnp.asarray(logits), 1e-6)), best)
+    np.testing.assert_array_equal(sample_token(KEY, keep_nucleus(jnp.asarray(logits), 1e-6)), best)
+
+
+@hypothesis.given(logits_of_a_batch, st.integers(1, V))
+def test_the_top_k_are_the_k_largest_and_their_equals(logits, k):
+    filtered = np.asarray(keep_top_k(jnp.asarray(logits), k))
+    least = np.sort(logits, axis=-1)[:, -k, None]
+    np.testing.assert_array_equal(filtered, np.where(logits < least, -np.inf, logits))
+
+
+@hypothesis.given(logits_of_a_batch, st.floats(0.01, 0.99))
+def test_the_nucleus_is_the_least_set_with_its_mass(logits, mass):
+    filtered = keep_nucleus(jnp.asarray(logits), mass)
+    probs = np.asarray(jax.nn.softmax(logits.astype(np.float64), axis=-1), np.float64)
+    for row, is_kept, filtered_row, p in zip(
+        logits, kept(filtered), np.asarray(filtered), probs, strict=True
+    ):
+        assert is_kept.any()
+        np.testing.assert_array_equal(filtered_row[is_kept], row[is_kept])
+        assert p[is_kept].sum() >= mass - 1e-5
+        least = row[is_kept].min()
+        assert is_kept[row >= least].all()  # the most probable, with no gap
+        assert p[row > least].sum() < mass + 1e-5  # without the last ones it would be too little
+
+
+@hypothesis.given(logits_of_a_batch)
+def test_a_nucleus_of_everything_and_a_temperature_of_one_change_nothing(logits):
+    np.testing.assert_array_equal(keep_nucleus(jnp.asarray(logits), 1.0), logits)
+    np.testing.assert_array_equal(temper(jnp.asarray(logits), 1.0), logits)
+
+
+def test_what_is_forbidden_stays_so_through_every_filter():
+    logits = forbid(jnp.zeros((2, 4)), 2)
+    for filtered in (logits, keep_top_k(logits, 4), keep_nucleus(logits, 1.0), temper(logits, 0.5)):
+        np.testing.assert_array_equal(kept(filtered), np.tile([True, True, False, True], (2, 1)))
+
+
+@pytest.mark.parametrize("shape", [(V,), (B, V), (2, B, V)])
+def test_filters_take_any_number_of_distributions(shape):
+    logits = jax.random.normal(KEY, shape)
+    for filtered in (keep_top_k(logits, 2), keep_nucleus(logits, 0.5), forbid(logits, 0)):
+        assert filtered.shape == shape
+    assert sample_token(KEY, logits).shape == shape[:-1]

@@ -14,6 +14,7 @@ from awd_jax.data.text import (
     file_text,
     spelled_blocks,
     string_text,
+    text_lines,
 )
 from awd_jax.data.vocabulary import EOS, UNK, Vocabulary
 from awd_jax.errors import InputError
@@ -161,6 +162,27 @@ def test_bytes_that_are_not_utf8_are_named_with_path_and_line(tmp_path):
     second = Text("t", "word", lambda: iter([b"a\nb\n", b"\xc3\n"]))
     with pytest.raises(InputError, match="t, line 3: byte 0xc3"):
         count_tokens(second)
+
+
+@given(STRANGE)
+def test_lines_are_the_tokens_of_the_text(string):
+    for level in LEVELS:
+        for body in ("x" + string, "\ufeffx" + string):
+            lines = [[*line, EOS] for line in text_lines(string_text("a text", level, body))]
+            extra = [EOS] * (level != "word" and body.endswith("\n"))
+            assert [token for line in lines for token in line] + extra == tokens_of(body, level)
+            assert len(lines) == body.removesuffix("\n").count("\n") + 1
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_lines_are_the_same_however_a_file_is_cut_into_blocks(level, tmp_path, monkeypatch):
+    path = tmp_path / "text"
+    path.write_bytes("ab c\r\n\nd\n\n\n中 e\nf".encode())
+    whole = list(text_lines(file_text(path, level)))
+    assert len(whole) == 7
+    for size in (1, 2, 3, 7):
+        monkeypatch.setattr(text_module, "BLOCK_BYTES", size)
+        assert list(text_lines(file_text(path, level))) == whole
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -81,6 +81,8 @@ def test_in_the_midst_of_the_first_epoch_there_is_no_best(open_checkpoints):
         assert checkpoints.best_loss() == np.inf
         with pytest.raises(InputError, match="holds no finished epoch"):
             checkpoints.restore_best(make_state(0))
+        with pytest.raises(InputError, match="holds no finished epoch"):
+            checkpoints.best_meta()
 
 
 def test_another_vocabulary_is_refused(open_checkpoints):
@@ -101,6 +103,16 @@ def test_another_config_is_refused(open_checkpoints):
         pytest.raises(InputError, match=r"train\.seed = 0 there, 1 here"),
     ):
         checkpoints.restore_latest(make_state(0))
+
+
+def test_a_reader_that_knows_nothing_learns_it_from_the_best(open_checkpoints, tmp_path):
+    with open_checkpoints(seed=5) as checkpoints:
+        checkpoints.save(make_state(3), Progress(1, 3, 0), 1.0)
+        checkpoints.save(make_state(6), Progress(1, 6, 0), 2.0)
+    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        meta = checkpoints.best_meta()
+        assert (meta["fields"], tuple(meta["vocabulary"])) == ({"train.seed": 5}, VOCABULARY)
+        assert checkpoints.restore_best(make_state(0)).step == 3
 
 
 def test_another_shape_is_refused(open_checkpoints):

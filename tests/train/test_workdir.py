@@ -26,6 +26,22 @@ def test_the_same_run_may_open_its_workdir_again(tmp_path, corpus):
     open_and_close(tmp_path / "run", describe(config, corpus))
 
 
+def test_what_tasks_after_training_are_told_is_not_of_the_run(corpus):
+    config = default.get_config("smoke")
+    fields = describe(config, corpus)
+    config.score.carry = not config.score.carry
+    config.generate.seed = 5
+    assert describe(config, corpus) == fields
+    assert {name.split(".")[0] for name in fields} == {
+        "name",
+        "data",
+        "model",
+        "optimizer",
+        "train",
+        "corpus",
+    }
+
+
 def test_another_config_is_refused_with_the_fields_that_differ(tmp_path, corpus):
     config = default.get_config("smoke")
     open_and_close(tmp_path / "run", describe(config, corpus))

@@ -1,0 +1,36 @@
+"""Tokens as text again: the way back from `text`."""
+
+import codecs
+from collections.abc import Iterable
+
+from awd_jax.data.vocabulary import EOS
+
+
+class Speller:
+    """Gives what each token adds to a text, in the order of the text.
+
+    Words are parted by blanks, characters and bytes by nothing; `<eos>` ends a
+    line. Bytes that are not UTF-8 become U+FFFD.
+    """
+
+    def __init__(self, level: str) -> None:
+        self._level = level
+        self._blank = ""  # before the next word
+        self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def spell(self, token: str) -> str:
+        """What one more token adds; nothing for a byte that does not end its character."""
+        if self._level == "byte":
+            return self._bytes.decode(b"\n" if token == EOS else bytes([int(token)]))
+        if token == EOS:
+            self._blank = ""
+            return "\n"
+        if self._level == "char":
+            return " " if token == "_" else token
+        piece, self._blank = self._blank + token, " "
+        return piece
+
+
+def spell(tokens: Iterable[str], level: str) -> str:
+    """A whole text."""
+    return "".join(map(Speller(level).spell, tokens))

@@ -1,0 +1,144 @@
+"""Scores each line of a file or of standard input with a trained model."""
+
+import contextlib
+import io
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from awd_jax.data.text import Text, file_text, text_lines
+from awd_jax.data.vocabulary import UNK
+from awd_jax.errors import InputError
+from awd_jax.tasks.best_model import BestModel, load_best_model
+from awd_jax.tasks.lines import ScoredLine, Scorer, read_lines
+from awd_jax.tasks.output import open_output
+from awd_jax.tasks.result import write_json
+from awd_jax.train.report import describe_nll
+
+COLUMNS = ("line", "num_tokens", "num_unk", "log_prob", "perplexity")
+TOKEN_COLUMNS = ("tokens", "log_probs")
+
+
+class Totals(NamedTuple):
+    """Sums over the lines so far."""
+
+    num_lines: int = 0
+    num_tokens: int = 0
+    num_unk: int = 0
+    log_prob: float = 0.0  # nats
+
+
+def score(config: ConfigDict, workdir: Path) -> None:
+    """Writes a line of results for each line of the input, in its order, and score.json.
+
+    A line's tokens are its own and its `<eos>`. What the model has read before it
+    is the `<eos>` of a line before, and with `config.score.carry` all lines before.
+
+    Raises:
+      InputError: before anything is written: there is no such model, or the input cannot
+        be read, is not UTF-8, or has a token outside a vocabulary without `<unk>`.
+    """
+    options = config.score
+    with _open_input(options.input, config.data.level) as text:
+        num_lines = sum(1 for _ in text_lines(text))
+        best = load_best_model(config, workdir)
+        if best.vocabulary.unk_id is None:
+            for _ in read_lines(text, best.vocabulary):
+                pass
+        started = time.perf_counter()
+        with open_output(options.output) as out:
+            totals = _write(options, out, _scored_lines(options, best, text, num_lines))
+        seconds = time.perf_counter() - started
+    nll = -totals.log_prob / totals.num_tokens
+    result = {
+        **options.to_dict(),
+        "step": best.step,
+        **totals._asdict(),
+        "nll": nll,
+        "perplexity": _perplexity(nll),
+        "bits": nll / math.log(2),
+        "seconds": seconds,
+        "tokens_per_second": totals.num_tokens / seconds,
+    }
+    write_json(workdir, "score", result)
+    if totals.num_unk:
+        print(f"tokens outside the vocabulary, read as {UNK}: {totals.num_unk:,}", file=sys.stderr)
+    print(
+        f"{totals.num_lines:,} lines, {totals.num_tokens:,} tokens | "
+        f"{describe_nll(nll, best.level)} | {result['tokens_per_second']:,.0f} tokens per second",
+        file=sys.stderr,
+    )
+
+
+@contextlib.contextmanager
+def _open_input(path: str, level: str) -> Iterator[Text]:
+    """The text of a file. Standard input becomes a file first: it is checked, then scored."""
+    if path != "-":
+        yield file_text(Path(path), level)
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        while block := sys.stdin.buffer.read(1 << 20):
+            file.write(block)
+        file.flush()
+        if file.tell() == 0:
+            raise InputError("standard input", "is empty", "give it at least one line")
+        yield file_text(Path(file.name), level)._replace(name="standard input")
+
+
+def _scored_lines(
+    options: ConfigDict, best: BestModel, text: Text, num_lines: int
+) -> Iterator[ScoredLine]:
+    scorer = Scorer(best)
+    lines = read_lines(text, best.vocabulary)
+    if options.carry:
+        scored = scorer.score_in_order(lines)
+    else:
+        scored = scorer.score_apart(lines, min(options.batch_size, num_lines))
+    # Results on a terminal show how far it is.
+    disable = True if not options.output and sys.stdout.isatty() else None
+    yield from tqdm(scored, total=num_lines, unit="line", leave=False, disable=disable)
+
+
+def _write(options: ConfigDict, out: io.TextIOWrapper, lines: Iterator[ScoredLine]) -> Totals:
+    columns = COLUMNS + TOKEN_COLUMNS * options.per_token
+    if options.format == "tsv":
+        out.write("\t".join(columns) + "\n")
+    totals = Totals()
+    for (tokens, ids, num_unk), log_probs in lines:
+        log_prob = log_probs.sum(dtype=float).item()
+        totals = Totals(
+            totals.num_lines + 1,
+            totals.num_tokens + len(ids),
+            totals.num_unk + num_unk,
+            totals.log_prob + log_prob,
+        )
+        perplexity = _perplexity(-log_prob / len(ids))
+        row: list[Any] = [totals.num_lines, len(ids), num_unk, log_prob, perplexity]
+        if options.per_token:
+            row += [tokens, log_probs.tolist()]
+        if options.format == "jsonl":
+            row_by_name = dict(zip(columns, row, strict=True))
+            out.write(json.dumps(row_by_name, ensure_ascii=False, allow_nan=False) + "\n")
+        else:
+            out.write("\t".join(map(_cell, row)) + "\n")
+    return totals
+
+
+def _cell(value: Any) -> str:
+    """Of a table: six digits behind the point; what lists hold is parted by blanks."""
+    if isinstance(value, list):
+        return " ".join(map(_cell, value))
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
+
+
+def _perplexity(nll: float) -> float:
+    """exp, or the largest number where that is larger."""
+    return math.exp(min(nll, 709.0))

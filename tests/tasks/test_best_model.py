@@ -1,0 +1,82 @@
+"""The foundation of every task after training."""
+
+import jax
+import numpy as np
+import pytest
+
+from awd_jax.data.synthetic import generate_corpus
+from awd_jax.errors import InputError
+from awd_jax.tasks.best_model import load_best_model, read_splits
+from awd_jax.train.streams import read_corpus
+from tests.tasks.saved_model import TOKENS, make_config, save_model
+
+
+def assert_scaled(params, state, factor):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, factor * b, rtol=1e-6), params, state.params
+    )
+
+
+def test_it_needs_no_corpus_and_gives_the_averages(tmp_path):
+    config = make_config()
+    state = save_model(config, tmp_path)
+    config.data.corpus, config.data.dir = "text", "/none"
+    best = load_best_model(config, tmp_path)
+    assert_scaled(best.params, state, 1.5)
+    assert (best.vocabulary.tokens, best.level, best.step) == (TOKENS, "word", 7)
+    assert best.model.vocab_size == len(TOKENS)
+    assert all(isinstance(p, jax.Array) for p in jax.tree.leaves(best.params))
+
+
+def test_the_optimizer_is_that_of_the_checkpoint(tmp_path):
+    config = make_config()
+    config.optimizer.averaging, config.optimizer.name = False, "adam"
+    state = save_model(config, tmp_path)
+    config.optimizer.averaging, config.optimizer.name = True, "sgd"
+    config.optimizer.nonmono = 3
+    config.train.batch_size = 5
+    assert_scaled(load_best_model(config, tmp_path).params, state, 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("model.hidden_dim", 25), ("model.weight_drop_rate", 0.25), ("data.level", "char")],
+)
+def test_another_model_is_refused_with_the_fields_that_differ(tmp_path, field, value):
+    config = make_config()
+    save_model(config, tmp_path)
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(InputError, match=rf"{field} = .* there, {value!r} here"):
+        load_best_model(config, tmp_path)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    save_model(make_config(), tmp_path)
+    files = (tmp_path / "checkpoints" / "7" / "state").rglob("*")
+    data = max((f for f in files if f.is_file()), key=lambda f: f.stat().st_size)
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    with pytest.raises(InputError, match=r"checkpoints/7: (cannot be read|has a wrong checksum)"):
+        load_best_model(make_config(), tmp_path)
+
+
+def test_without_checkpoints_nothing_is_made(tmp_path):
+    with pytest.raises(InputError, match="holds no checkpoints"):
+        load_best_model(make_config(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_corpus_must_have_the_vocabulary_of_the_model(tmp_path):
+    config = make_config()
+    tokens = read_corpus(config.data).vocabulary.tokens
+    save_model(config, tmp_path, tokens)
+    best = load_best_model(config, tmp_path)
+    assert len(read_splits(config, best).valid) == config.data.max_tokens
+    made = generate_corpus(1)
+    (tmp_path / "text").mkdir()
+    for split in ("train", "valid", "test"):
+        (tmp_path / "text" / f"{split}.txt").write_text(getattr(made, split) + "zebra\n")
+    config.data.dir = str(tmp_path / "text")
+    with pytest.raises(InputError, match="must have the vocabulary of the model"):
+        read_splits(config, best)
