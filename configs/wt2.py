@@ -15,4 +15,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.hidden_dropout_rate = 0.2
     config.train.batch_size = 80
     config.train.num_epochs = 750
+    config.cache.window = 3785
+    config.cache.theta = 0.662
+    config.cache.lamb = 0.1279
     return default.apply_variant(config, variant)

@@ -36,7 +36,7 @@ class NTASGDState(NamedTuple):
     average: optax.Params
 
 
-def nt_asgd(nonmono: int = 5) -> optax.GradientTransformationExtraArgs:
+def nt_asgd(nonmono: int = 5, from_start: bool = False) -> optax.GradientTransformationExtraArgs:
     """Averages the iterates once `observe` has seen no progress for `nonmono` losses.
 
     It leaves the updates as they are, so it must come last in a chain: what it
@@ -45,6 +45,8 @@ def nt_asgd(nonmono: int = 5) -> optax.GradientTransformationExtraArgs:
     Args:
       nonmono: n, how many of the latest losses the test passes over. With n = 5
         and one loss an epoch, averaging starts after epoch 7 at the earliest.
+      from_start: average from the first update on, as finetuning does; the test
+        then says when to stop, see `has_triggered`.
 
     Raises:
       ValueError: nonmono is negative.
@@ -71,11 +73,12 @@ def nt_asgd(nonmono: int = 5) -> optax.GradientTransformationExtraArgs:
         del extra_args
         if params is None:
             raise ValueError("nt_asgd needs params: call update(updates, state, params)")
-        num_averaged = state.num_averaged + state.triggered.astype(jnp.int32)
+        is_on = state.triggered | from_start
+        num_averaged = state.num_averaged + is_on.astype(jnp.int32)
 
         def move(mean: Array, iterate: Array) -> Array:
             k = jnp.maximum(num_averaged, 1).astype(mean.dtype)
-            return jnp.where(state.triggered, mean + (iterate - mean) / k, mean)
+            return jnp.where(is_on, mean + (iterate - mean) / k, mean)
 
         average = jax.tree.map(move, state.average, optax.apply_updates(params, updates))
         return updates, state._replace(num_averaged=num_averaged, average=average)
@@ -105,13 +108,22 @@ def averaged_params(opt_state: optax.OptState, params: optax.Params) -> optax.Pa
 
     Without an `nt_asgd` in `opt_state` it is `params`.
     """
-    for state in jax.tree.leaves(opt_state, is_leaf=_is_ntasgd):
-        if _is_ntasgd(state):
-            started = state.num_averaged > 0
-            return jax.tree.map(
-                lambda a, p, started=started: jnp.where(started, a, p), state.average, params
-            )
-    return params
+    state = _find(opt_state)
+    if state is None:
+        return params
+    started = state.num_averaged > 0
+    return jax.tree.map(lambda a, p: jnp.where(started, a, p), state.average, params)
+
+
+def has_triggered(opt_state: optax.OptState) -> bool:
+    """Whether `observe` has seen the test fire; False without an `nt_asgd` in `opt_state`."""
+    state = _find(opt_state)
+    return state is not None and bool(state.triggered)
+
+
+def _find(opt_state: optax.OptState) -> NTASGDState | None:
+    leaves = jax.tree.leaves(opt_state, is_leaf=_is_ntasgd)
+    return next((leaf for leaf in leaves if _is_ntasgd(leaf)), None)
 
 
 def _is_ntasgd(node: Any) -> bool:

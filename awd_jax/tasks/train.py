@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
-from awd_jax.tasks.generate import generate_sentences
+from awd_jax.data.corpus import Corpus
+from awd_jax.tasks.best_model import BestModel
+from awd_jax.tasks.draw import generate_sentences
 from awd_jax.tasks.result import write_result
 from awd_jax.train.checkpoint import Checkpoints
+from awd_jax.train.checksum import checksum_arrays, checksum_json
 from awd_jax.train.devices import check_batch, choose_devices
 from awd_jax.train.interruption import Interruption
 from awd_jax.train.loop import Trainer
@@ -24,11 +28,20 @@ def train(config: ConfigDict, workdir: Path) -> None:
         another run, or one in use. Or: no checkpoint of the workdir can be used.
       RunError: as `Trainer.train`.
     """
-    corpus = read_corpus(config.data)
+    run_training(config, workdir, read_corpus(config.data))
+
+
+def run_training(
+    config: ConfigDict, workdir: Path, corpus: Corpus, base: BestModel | None = None
+) -> None:
+    """`train` on a corpus that has been read; finetunes where there is a `base`."""
     streams = make_streams(config.train, corpus)
     devices = choose_devices(config.train)
     check_batch(config.train, len(devices))
     fields = describe(config, corpus)
+    if base is not None:
+        crc32 = checksum_json(checksum_arrays(jax.device_get(base.params)))
+        fields["base"] = f"step {base.step}, crc32 {crc32:08x}"
     tokens = corpus.vocabulary.tokens
     with (
         open_workdir(workdir, fields),
@@ -40,8 +53,16 @@ def train(config: ConfigDict, workdir: Path) -> None:
         report.say(f"{corpus.name}: {counts} tokens, {len(tokens):,} kinds")
         for note in corpus.notes:
             report.say(note)
-        trainer = Trainer(config, corpus, streams, devices, report, checkpoints, interruption)
-        trained = trainer.train()
+        trained = Trainer(
+            config,
+            corpus,
+            streams,
+            devices,
+            report,
+            checkpoints,
+            interruption,
+            base=None if base is None else base.params,
+        ).train()
         write_result(workdir, "result", corpus, trained.valid_nll, trained.test_nll)
         report.say(f"best model | valid {describe_nll(trained.valid_nll, corpus.level)}")
         report.say(f"best model | test {describe_nll(trained.test_nll, corpus.level)}")

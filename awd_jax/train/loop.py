@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from awd_jax.core.ntasgd import averaged_params, observe
+from awd_jax.core.ntasgd import averaged_params, has_triggered, observe
 from awd_jax.data import windows
 from awd_jax.data.corpus import Corpus
 from awd_jax.errors import InterruptedRunError
@@ -44,7 +44,11 @@ class Trained(NamedTuple):
 
 
 class Trainer:
-    """A run of training: from the latest checkpoint to the last epoch."""
+    """A run of training: from the latest checkpoint to the last epoch.
+
+    With `base`, the parameters to start from, it finetunes: it averages from the
+    first step on, and stops where the trigger of averaging would fire.
+    """
 
     def __init__(
         self,
@@ -55,8 +59,10 @@ class Trainer:
         report: Report,
         checkpoints: Checkpoints,
         interruption: Interruption,
+        base: optax.Params | None = None,
     ) -> None:
         self._config = config
+        self._base = base
         self._level = corpus.level
         self._streams = streams
         self._num_devices = len(devices)
@@ -65,7 +71,7 @@ class Trainer:
         self._interruption = interruption
         self._last_save = time.monotonic()
         self._model = make_model(config.model, len(corpus.vocabulary))
-        self._optimizer = make_optimizer(config.optimizer)
+        self._optimizer = make_optimizer(config.optimizer, average_from_start=base is not None)
         regularisers = Regularisers(
             config.train.activation_reg, config.train.temporal_activation_reg
         )
@@ -102,8 +108,13 @@ class Trainer:
                 self._report.say(note)
             self._report.say(f"resumed in epoch {progress.epoch} at window {progress.window}")
         self._report.rewind(progress.log_bytes)
+        if restored is None and self._base is not None:
+            state = self._start_from_base(state, self._base)
         first_window = progress.window
         for epoch in range(progress.epoch, config.num_epochs + 1):
+            if self._base is not None and has_triggered(state.opt_state):
+                self._report.say(f"stopped after epoch {epoch - 1}: no better than before")
+                break
             state, done, seconds = self._train_epoch(state, epoch, first_window)
             try:
                 state = self._finish_epoch(state, epoch, done, seconds)
@@ -112,6 +123,14 @@ class Trainer:
                 raise
             first_window = 0
         return self._test_best(state)
+
+    def _start_from_base(self, state: TrainState, base: optax.Params) -> TrainState:
+        """Saves the base as step 0, which stays the best until an epoch is better."""
+        state = state._replace(params=base, opt_state=self._optimizer.init(base))
+        valid_nll = self._evaluate(base, self._streams.valid)
+        self._report.say(f"before | valid {describe_nll(valid_nll, self._level)}")
+        self._save(state, 1, 0, valid_nll)
+        return state
 
     def _train_epoch(
         self, state: TrainState, epoch: int, first_window: int

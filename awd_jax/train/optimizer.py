@@ -9,7 +9,9 @@ from ml_collections import ConfigDict
 from awd_jax.core.ntasgd import nt_asgd
 
 
-def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
+def make_optimizer(
+    config: ConfigDict, average_from_start: bool = False
+) -> optax.GradientTransformationExtraArgs:
     """clip, L2, (Adam), times -learning_rate, averaging: in this order.
 
     So the gradients of AR and TAR are clipped and the L2 term is not; and L2
@@ -17,6 +19,7 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
 
     Args:
       config: the group `optimizer`.
+      average_from_start: of finetuning; the state is of the same form.
 
     Returns:
       A transformation whose `update` takes the keyword `learning_rate`, a
@@ -27,7 +30,7 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
         optax.add_decayed_weights(config.weight_decay),
         optax.scale_by_adam() if config.name == "adam" else optax.identity(),
         descend(),
-        nt_asgd(config.nonmono) if config.averaging else optax.identity(),
+        nt_asgd(config.nonmono, average_from_start) if config.averaging else optax.identity(),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awd_jax.core.ntasgd import NTASGDState, averaged_params, nt_asgd, observe
+from awd_jax.core.ntasgd import NTASGDState, averaged_params, has_triggered, nt_asgd, observe
 
 PARAMS = {"w": jnp.array([[1.0, -2.0, 3.0], [0.5, 4.0, -1.0]]), "b": jnp.array([5.0])}
 RISING = (1.0, 2.0, 3.0)  # triggers nonmono=1 at the third loss
@@ -295,3 +295,26 @@ def test_runs_vmap_side_by_side():
     np.testing.assert_array_equal(
         jax.vmap(averaged_params)(states, params), jnp.array([[1.0], [3.0]])
     )
+
+
+# ---- from the start, as finetuning averages ----
+
+
+def test_from_the_start_it_averages_every_iterate_and_the_trigger_changes_nothing():
+    optimizer = optax.chain(optax.sgd(0.1), nt_asgd(1, from_start=True))
+    iterates, opt_state = train(optimizer, 7, trigger_before=4)
+    assert find(opt_state).num_averaged == 7
+    assert_trees_close(averaged_params(opt_state, iterates[-1]), mean(iterates))
+
+
+def test_the_trigger_can_be_asked_for():
+    opt_state = optax.chain(optax.sgd(0.1), nt_asgd(1, from_start=True)).init(PARAMS)
+    assert not has_triggered(opt_state)
+    assert has_triggered(trigger(opt_state))
+    assert not has_triggered(optax.sgd(0.1).init(PARAMS))
+
+
+def test_averaging_from_the_start_has_a_state_of_the_same_form():
+    now, later = (nt_asgd(3, from_start).init(PARAMS) for from_start in (True, False))
+    assert jax.tree.structure(now) == jax.tree.structure(later)
+    assert_trees_equal(now, later)

@@ -21,7 +21,7 @@ def make_tiny_config():
     return config
 
 
-def run_training(config, workdir, checkpoints_class=Checkpoints) -> Trained:
+def run_training(config, workdir, checkpoints_class=Checkpoints, base=None) -> Trained:
     """Trains in a workdir as the task does."""
     corpus = read_corpus(config.data)
     streams = make_streams(config.train, corpus)
@@ -33,4 +33,6 @@ def run_training(config, workdir, checkpoints_class=Checkpoints) -> Trained:
             workdir / "checkpoints", describe(config, corpus), corpus.vocabulary.tokens
         ) as checkpoints,
     ):
-        return Trainer(config, corpus, streams, devices, report, checkpoints, interruption).train()
+        return Trainer(
+            config, corpus, streams, devices, report, checkpoints, interruption, base
+        ).train()

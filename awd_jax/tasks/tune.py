@@ -1,0 +1,124 @@
+"""Grid searches on the validation split, for the cache and for dynamic evaluation."""
+
+import itertools
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+from ml_collections import ConfigDict
+
+from awd_jax.core.cache import CacheScore, CacheState, cache_step, mix_cache
+from awd_jax.core.dynamic import DynamicRates
+from awd_jax.data.windows import batchify
+from awd_jax.tasks.best_model import load_best_model, read_splits
+from awd_jax.tasks.dynamic import make_dynamic_pass, measure_gradients
+from awd_jax.tasks.passes import nll_result, split_streams
+from awd_jax.tasks.pointer import Mix, make_static_pass
+from awd_jax.tasks.result import write_json
+from awd_jax.train.report import describe_nll
+
+CACHE_NAMES = ("window", "theta", "lamb")
+DYNAMIC_NAMES = ("learning_rate", "lamb", "eps")
+
+
+class Point(NamedTuple):
+    """One combination, and what it reaches on valid."""
+
+    settings: dict[str, float]
+    nll: float  # nats per token
+
+
+def make_grid_mix(config: ConfigDict) -> Mix:
+    """Every mixture of the config's group `tune_cache`: [windows, thetas, lambs, T]."""
+    windows = jnp.asarray(config.windows, jnp.int32)
+    thetas, lambs = (jnp.asarray(v, jnp.float32) for v in (config.thetas, config.lambs))
+
+    def mix(log_p: Array, cache: CacheState, hs: Array, targets: Array) -> tuple[Array, CacheState]:
+        def score(theta: Array, window: Array) -> CacheScore:
+            return cache_step(cache, hs, targets, theta, window)[0]
+
+        def at_window(window: Array) -> Array:
+            scores = jax.vmap(score, (0, None))(thetas, window)
+            at_theta = jax.vmap(mix_cache, (None, None, 0))
+            return jax.vmap(at_theta, (None, 0, None))(log_p, scores, lambs)
+
+        # One window after the other: all [T, W + T] of the grid at once would be large.
+        log_probs = jax.lax.map(at_window, windows)
+        return log_probs, cache_step(cache, hs, targets, 0.0)[1]
+
+    return mix
+
+
+def tune_cache(config: ConfigDict, workdir: Path) -> None:
+    """Tries every combination of the group `tune_cache` in one pass over valid.
+
+    Prints the best and writes all, the best first, to tune_cache.json.
+
+    Raises:
+      InputError: as `load_best_model` and `read_splits`.
+    """
+    best = load_best_model(config, workdir)
+    corpus = read_splits(config, best)
+    valid = split_streams(corpus).valid
+    group = config.tune_cache
+    grid_pass = make_static_pass(best.model, make_grid_mix(group), max(group.windows))
+    scored = grid_pass(best.params, valid, "valid")
+    grid = itertools.product(group.windows, group.thetas, group.lambs)
+    points = [
+        Point(dict(zip(CACHE_NAMES, values, strict=True)), nll)
+        for values, nll in zip(grid, scored.nlls.ravel().tolist(), strict=True)
+    ]
+    _finish(workdir, "cache", points, corpus.level)
+
+
+def tune_dynamic(config: ConfigDict, workdir: Path) -> None:
+    """Tries every combination of the group `tune_dynamic`, each in a pass over valid.
+
+    Prints each and writes all so far, the best first, to tune_dynamic.json.
+
+    Raises:
+      InputError: as `load_best_model` and `read_splits`; train or valid is too short.
+    """
+    best = load_best_model(config, workdir)
+    corpus = read_splits(config, best)
+    group, segment = config.tune_dynamic, config.dynamic.segment
+    valid = batchify(corpus.valid[: group.max_tokens or None], 1)
+    train = batchify(corpus.train, config.dynamic.batch_size, "config.dynamic.batch_size =")
+    scale = measure_gradients(best.model, best.params, train, segment)
+
+    def softmax_alone(
+        log_p: Array, cache: CacheState, hs: Array, targets: Array
+    ) -> tuple[Array, CacheState]:
+        del hs, targets
+        return log_p[None], cache
+
+    dynamic_pass = make_dynamic_pass(best.model, softmax_alone, 1, segment)
+    grid = list(itertools.product(group.learning_rates, group.lambs, group.epsilons))
+    points = []
+    for number, values in enumerate(grid, 1):
+        name = f"{number} of {len(grid)}"
+        scored = dynamic_pass(best.params, scale, DynamicRates(*values), valid, name)
+        points.append(Point(dict(zip(DYNAMIC_NAMES, values, strict=True)), float(scored.nlls[0])))
+        told = ", ".join(f"{n} {v:g}" for n, v in points[-1].settings.items())
+        nll = describe_nll(points[-1].nll, corpus.level)
+        print(f"{name} | {told} | valid {nll} | {scored.seconds:.0f} s", flush=True)
+        _write(workdir, "dynamic", points)
+    _finish(workdir, "dynamic", points, corpus.level)
+
+
+def _write(workdir: Path, group: str, points: list[Point]) -> Point:
+    """Writes all and returns the best."""
+    ranked = sorted(points, key=lambda point: math.inf if math.isnan(point.nll) else point.nll)
+    content = {"points": [{**point.settings, **nll_result(point.nll)} for point in ranked]}
+    write_json(workdir, f"tune_{group}", content)
+    return ranked[0]
+
+
+def _finish(workdir: Path, group: str, points: list[Point], level: str) -> None:
+    """Writes all and prints the best as flags."""
+    best = _write(workdir, group, points)
+    flags = " ".join(f"--config.{group}.{name}={value}" for name, value in best.settings.items())
+    print(f"best of {len(points)} | valid {describe_nll(best.nll, level)} | {flags}")

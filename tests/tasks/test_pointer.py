@@ -1,0 +1,46 @@
+"""The static pass over a text: the softmax alone, and with the cache."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from awd_jax.core import losses
+from awd_jax.data.windows import batchify
+from awd_jax.tasks.pointer import make_mix, make_static_pass
+from awd_jax.train.evaluation import make_evaluate
+from tests.tasks.small import MODEL, PARAMS, STREAM
+
+SETTINGS = ConfigDict({"window": 10, "theta": 2.0, "lamb": 0.25})
+
+
+def define():
+    """Both means: the definition over the whole text, in float64."""
+    inputs, targets = jnp.asarray(STREAM[:-1]), jnp.asarray(STREAM[1:])
+    logits, output = MODEL.forward(PARAMS, inputs, MODEL.initial_carry(1))
+    hs = np.float64(output.raw_hs[:, 0])
+    next_tokens = STREAM[1:, 0]
+    p_vocab = np.exp(-np.float64(losses.token_nll(logits, targets)[:, 0]))
+    p_mixed = p_vocab.copy()
+    for t in range(1, len(hs)):
+        seen = slice(max(0, t - SETTINGS.window), t)
+        attention = np.exp(SETTINGS.theta * hs[seen] @ hs[t])
+        p_cache = attention[next_tokens[seen] == next_tokens[t]].sum() / attention.sum()
+        p_mixed[t] = SETTINGS.lamb * p_cache + (1 - SETTINGS.lamb) * p_vocab[t]
+    return -np.log(p_vocab).mean(), -np.log(p_mixed).mean()
+
+
+@pytest.mark.parametrize("chunk", [7, 64])
+def test_both_are_the_definition_however_the_text_is_cut(chunk):
+    static_pass = make_static_pass(MODEL, make_mix(SETTINGS), SETTINGS.window, chunk)
+    scored = static_pass(PARAMS, STREAM, "test")
+    np.testing.assert_allclose(scored.nlls, define(), rtol=1e-6)
+    assert scored.nlls[0] != scored.nlls[1]
+
+
+def test_the_softmax_alone_is_what_evaluation_gives_at_batch_1():
+    evaluate = make_evaluate(MODEL, 8, jax.devices()[:1])
+    static = evaluate(PARAMS, batchify(STREAM[:, 0], 1))
+    scored = make_static_pass(MODEL, make_mix(SETTINGS), 10, 16)(PARAMS, STREAM, "test")
+    assert scored.nlls[0] == pytest.approx(static, rel=1e-6)

@@ -1,0 +1,71 @@
+"""Training from given parameters, averaging from the first step on, until the trigger fires."""
+
+import jax
+import numpy as np
+import pytest
+
+from awd_jax.train.state import make_model
+from tests.train.test_loop import Killed, epochs, killed_after, read_log
+from tests.train.tiny import make_tiny_config, run_training
+
+
+def make_finetune_config():
+    config = make_tiny_config()
+    config.optimizer.learning_rate = 20.0
+    config.optimizer.nonmono = 1
+    config.train.num_epochs = 12
+    return config
+
+
+@pytest.fixture(scope="module")
+def base():
+    """Other parameters than a new run of the same seed would start from."""
+    return make_model(make_finetune_config().model, 192).init_params(jax.random.key(7))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    return run_training(make_finetune_config(), workdir, base=base), read_log(workdir)
+
+
+def test_it_averages_every_step_and_stops_where_the_trigger_fires(undisturbed):
+    lines = epochs(undisturbed[1])
+    assert [line["num_averaged"] for line in lines] == [line["step"] for line in lines]
+    losses = [line["valid_nll"] for line in lines]
+    fires = [e for e in range(len(losses)) if e > 1 and losses[e] > min(losses[: e - 1])]
+    assert fires == [len(losses) - 1]  # never before the last one
+    assert len(losses) < make_finetune_config().train.num_epochs
+
+
+def test_it_gets_better(undisturbed):
+    trained, log = undisturbed
+    assert trained.valid_nll == min(line["valid_nll"] for line in epochs(log)) < np.log(192)
+
+
+@pytest.mark.parametrize("num_saves", [1, 40])
+def test_a_killed_run_ends_bit_for_bit_where_the_undisturbed_one_does(
+    base, undisturbed, tmp_path, num_saves
+):
+    config = make_finetune_config()
+    config.train.checkpoint_minutes = 0.0  # after every window
+    with pytest.raises(Killed):
+        run_training(config, tmp_path, killed_after(num_saves), base)
+    config.train.checkpoint_minutes = 10.0
+    resumed = run_training(config, tmp_path, base=base)
+    trained, log = undisturbed
+    jax.tree.map(np.testing.assert_array_equal, resumed.params, trained.params)
+    assert (resumed.valid_nll, resumed.test_nll) == (trained.valid_nll, trained.test_nll)
+    assert read_log(tmp_path) == log
+    again = run_training(config, tmp_path, base=base)  # after the end
+    assert again.test_nll == trained.test_nll
+    assert read_log(tmp_path) == log
+
+
+def test_epochs_that_are_worse_leave_the_base_the_best(base, tmp_path):
+    config = make_finetune_config()
+    config.train.num_epochs = 1
+    config.optimizer.learning_rate = 300.0
+    trained = run_training(config, tmp_path, base=base)
+    assert epochs(read_log(tmp_path))[0]["valid_nll"] > trained.valid_nll
+    jax.tree.map(np.testing.assert_array_equal, trained.params, base)
