@@ -1,0 +1,68 @@
+"""The tokens of somebody else's model, in the order of their ids."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from awd_jax.errors import InputError
+
+_FIX = (
+    "convert the list where it comes from: json.dump(list(ITOS), open('vocabulary.json', 'w')); "
+    "awd-lstm-lm has it as corpus.dictionary.idx2word, fastai as itos or dls.vocab"
+)
+_FASTAI_PADDING = "xxfake"  # as often as makes the size a multiple of 8
+
+
+def read_tokens(path: Path) -> tuple[str, ...]:
+    """Reads a JSON list of strings (`.json`), or a text file with one token a line.
+
+    Raises:
+      InputError: it is missing, or is neither; a pickled list is never read.
+    """
+    place = f"vocabulary {path}"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # ValueError: of UTF-8
+        raise InputError(place, f"cannot be read ({error})", _FIX) from error
+    return parse_tokens(place, text) if path.suffix == ".json" else _lines(place, text)
+
+
+def parse_tokens(place: str, text: str) -> tuple[str, ...]:
+    """The strings of a JSON list.
+
+    Raises:
+      InputError: it is something else, found at `place`.
+    """
+    try:
+        tokens = json.loads(text)
+    except ValueError as error:
+        raise InputError(place, f"is no JSON ({error})", _FIX) from error
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise InputError(place, "must be a JSON list of strings", _FIX)
+    return tuple(tokens)
+
+
+def rename_token(tokens: Sequence[str], candidates: Sequence[str], name: str) -> tuple[str, ...]:
+    """The tokens with the first candidate that is among them under its new name, if one is."""
+    found = next((candidate for candidate in candidates if candidate in tokens), name)
+    return tuple(name if token == found else token for token in tokens)
+
+
+def number_padding(tokens: Sequence[str]) -> tuple[str, ...]:
+    """The tokens with the padding of fastai's vocabularies told apart: xxfake, xxfake_1, ..."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for token in tokens:
+        number = seen[token]
+        seen[token] += 1
+        numbered.append(f"{token}_{number}" if token == _FASTAI_PADDING and number else token)
+    return tuple(numbered)
+
+
+def _lines(place: str, text: str) -> tuple[str, ...]:
+    # Not splitlines(): it also ends lines at characters that may be tokens.
+    lines = text.removesuffix("\n").split("\n")
+    if "" in lines:
+        raise InputError(f"{place}, line {lines.index('') + 1}", "is blank", _FIX)
+    return tuple(lines)

@@ -1,0 +1,116 @@
+"""Names and shapes of an AWD-LSTM in PyTorch: awd-lstm-lm's, and those of fastai 0.7, 1 and 2.
+
+All of them wrap one-layer `nn.LSTM`s, whose matrices are ours transposed, with the gates in the
+same order i, f, g, o. They differ in the wrapping of the weight drop, and each stores its tied
+embedding two or three times.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from awd_jax.errors import InputError
+from awd_jax.interchange.params import FlatParams
+
+_RNN = r"(?:0\.)?rnns\.(\d+)\.(?:module\.)?"
+_MEANINGS = {
+    r"(?:0\.)?encoder\.weight": "embedding",
+    r"(?:1\.)?decoder\.weight": "tied.decoder",
+    r"0\.encoder_dp\.emb\.weight|0\.encoder_with_dropout\.embed\.weight": "tied.dropout",
+    r"(?:1\.)?decoder\.bias": "softmax_bias",
+    _RNN + "weight_ih_l0": r"lstm_\1.w_x",
+    _RNN + "weight_hh_l0_raw": r"lstm_\1.w_h",
+    _RNN + "weight_hh_l0": r"dropped.\1",
+    _RNN + "bias_ih_l0": r"lstm_\1.b_x",
+    _RNN + "bias_hh_l0": r"lstm_\1.b_h",
+}
+_AWD_LSTM_LM = {
+    "w_x": "weight_ih_l0",
+    "w_h": "weight_hh_l0_raw",
+    "b_x": "bias_ih_l0",
+    "b_h": "bias_hh_l0",
+}
+
+
+class FromTorch(NamedTuple):
+    """Parameters, and what the file calls each."""
+
+    params: FlatParams
+    names: dict[str, str]
+
+
+def from_torch(place: str, arrays: Mapping[str, np.ndarray]) -> FromTorch:
+    """Parameters from a state_dict of any of the layouts.
+
+    Of a layer that has its recurrent weights twice, raw and as the last window dropped them, the
+    raw ones count. A softmax without bias, as fastai may have it, has one of zeros here.
+
+    Args:
+      place: where the arrays come from, for the error.
+      arrays: the state_dict.
+
+    Raises:
+      InputError: a name is of no such model, or the softmax is not tied to the embedding.
+    """
+    names: dict[str, str] = {}
+    for name in arrays:
+        meaning = _meaning(name)
+        if meaning is None or meaning in names:
+            raise InputError(
+                f"{place}: {name}",
+                "is no part of an AWD-LSTM language model" if meaning is None else "is there twice",
+                "give the state_dict of awd-lstm-lm's LSTM or fastai's AWD_LSTM, no QRNN, "
+                "classifier or optimizer",
+            )
+        names[meaning] = name
+    for meaning in [m for m in names if m.startswith("dropped.")]:
+        names.setdefault(f"lstm_{meaning.removeprefix('dropped.')}.w_h", names[meaning])
+        del names[meaning]
+    if "tied.decoder" not in names:
+        raise InputError(
+            f"{place}: decoder.weight",
+            "is missing",
+            "give the whole language model, not its encoder alone",
+        )
+    for meaning in ("tied.decoder", "tied.dropout"):
+        if meaning in names:
+            copy = names.pop(meaning)
+            if "embedding" in names and not np.array_equal(
+                arrays[copy], arrays[names["embedding"]]
+            ):
+                raise InputError(
+                    f"{place}: {copy}",
+                    f"must equal {names['embedding']}",
+                    "give a model whose softmax is tied to its embedding",
+                )
+    # Vectors stay as they are under .T.
+    params = {
+        ours: arrays[name] if ours == "embedding" else np.ascontiguousarray(arrays[name].T)
+        for ours, name in names.items()
+    }
+    if "softmax_bias" not in params and "embedding" in params:
+        params["softmax_bias"] = np.zeros(len(params["embedding"]), np.float32)
+    return FromTorch(params, names)
+
+
+def to_torch(params: FlatParams) -> dict[str, np.ndarray]:
+    """The state_dict of awd-lstm-lm's RNNModel with weight drop and tied weights."""
+    arrays = {
+        "encoder.weight": params["embedding"],
+        "decoder.weight": params["embedding"],
+        "decoder.bias": params["softmax_bias"],
+    }
+    for name, array in params.items():
+        if name.startswith("lstm_"):
+            layer, kind = name.removeprefix("lstm_").split(".")
+            arrays[f"rnns.{layer}.module.{_AWD_LSTM_LM[kind]}"] = array.T
+    return {name: np.asarray(array) for name, array in arrays.items()}
+
+
+def _meaning(name: str) -> str | None:
+    for pattern, meaning in _MEANINGS.items():
+        if match := re.fullmatch(pattern, name):
+            return match.expand(meaning)
+    return None

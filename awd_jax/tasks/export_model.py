@@ -1,0 +1,67 @@
+"""Writes the best model of a workdir for other programs."""
+
+import json
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from awd_jax.errors import InputError
+from awd_jax.interchange.params import flatten_params
+from awd_jax.interchange.stablehlo import export_program
+from awd_jax.interchange.torch_layout import to_torch
+from awd_jax.interchange.weights_file import write_safetensors
+from awd_jax.tasks.best_model import load_best_model
+from awd_jax.tasks.result import write_json
+from awd_jax.train.recipe import flatten
+
+
+def export_model(config: ConfigDict, workdir: Path) -> None:
+    """Writes the files of `export_model.format`, each whole or not at all.
+
+    `safetensors`: model.safetensors, parameters in our names, with config and vocabulary as JSON
+    in its metadata; `import_model` reads it. `torch`: awd_lstm_lm.safetensors, the same in the
+    names and shapes of awd-lstm-lm's state_dict. `stablehlo`: model.stablehlo, a program that
+    jax runs without this package, and beside it the model.safetensors that it takes.
+
+    Raises:
+      InputError: the workdir holds no finished epoch of this model, or the directory cannot be
+        written.
+    """
+    best = load_best_model(config, workdir)
+    params = flatten_params(jax.device_get(best.params))
+    described = {
+        name: value
+        for name, value in flatten(config).items()
+        if name in ("name", "data.level") or name.startswith("model.")
+    }
+    metadata = {
+        "level": best.level,
+        "config": json.dumps(described),
+        "vocabulary": json.dumps(best.vocabulary.tokens),
+    }
+    directory = Path(config.export_model.dir or workdir / "export")
+    written = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if config.export_model.format == "torch":
+            written.append(directory / "awd_lstm_lm.safetensors")
+            write_safetensors(written[-1], to_torch(params), metadata)
+        else:
+            written.append(directory / "model.safetensors")
+            write_safetensors(written[-1], params, metadata)
+        if config.export_model.format == "stablehlo":
+            written.append(directory / "model.stablehlo")
+            part = written[-1].with_suffix(".part")
+            part.write_bytes(export_program(best.model))
+            part.replace(written[-1])
+    except OSError as error:
+        raise InputError(
+            f"directory {directory}",
+            f"cannot be written ({error.strerror})",
+            "give another one as --config.export_model.dir",
+        ) from error
+    sizes = {str(path): path.stat().st_size for path in written}
+    write_json(workdir, "export_model", {"step": best.step, "bytes": sizes})
+    for path, size in sizes.items():
+        print(f"{path} | {size:,} bytes")

@@ -1,0 +1,56 @@
+import json
+import pickle
+
+import pytest
+
+from awd_jax.errors import InputError
+from awd_jax.interchange.token_list import number_padding, read_tokens, rename_token
+
+
+def test_a_json_list_may_hold_any_token(tmp_path):
+    tokens = ["<eos>", "\n", "", "a b", "é"]
+    (tmp_path / "v.json").write_text(json.dumps(tokens))
+    assert read_tokens(tmp_path / "v.json") == tuple(tokens)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_text_file_has_one_token_a_line(end, tmp_path):
+    path = tmp_path / "v.txt"
+    path.write_text("<eos>\nline\u2028separator\n\x0c\né" + end, encoding="utf-8")
+    assert read_tokens(path) == ("<eos>", "line\u2028separator", "\x0c", "é")
+
+
+class Bomb:
+    def __reduce__(self):
+        return pytest.fail, ("unpickled",)
+
+
+BAD_FILES = {
+    "v.pkl": (pickle.dumps([Bomb()]), "json.dump"),
+    "blank.txt": (b"a\n\nb\n", "line 2: is blank"),
+    "cut.json": (b'["a", ', "is no JSON"),
+    "dict.json": (b'{"a": 1}', "must be a JSON list"),
+    "numbers.json": (b"[1, 2]", "must be a JSON list"),
+    "missing.json": (None, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_is_refused_and_never_unpickled(name, tmp_path):
+    content, told = BAD_FILES[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=told) as error:
+        tokens = read_tokens(tmp_path / name)
+        pytest.fail(f"read {tokens}")
+    assert "\n" not in str(error.value)
+
+
+def test_tokens_are_renamed_by_the_first_candidate_that_is_there():
+    assert rename_token(("xxbos", "a"), ("<eos>", "xxbos"), "<eos>") == ("<eos>", "a")
+    assert rename_token(("xxbos", "<eos>"), ("<eos>", "xxbos"), "<eos>") == ("xxbos", "<eos>")
+    assert rename_token(("a",), ("xxunk",), "<unk>") == ("a",)
+
+
+def test_the_padding_of_fastai_is_told_apart():
+    assert number_padding(("a", "xxfake", "xxfake", "a")) == ("a", "xxfake", "xxfake_1", "a")
