@@ -46,7 +46,7 @@ def load_best_model(config: ConfigDict, workdir: Path) -> BestModel:
         raise InputError(
             f"workdir {workdir}", "holds no checkpoints", "train first, or give --workdir"
         )
-    with Checkpoints(directory, read_only=True) as checkpoints:
+    with Checkpoints(directory) as checkpoints:
         meta = checkpoints.best_meta()
         fields, tokens = meta["fields"], tuple(meta["vocabulary"])
         check_same(f"workdir {workdir}", _of_model(fields), _of_model(flatten(config)))

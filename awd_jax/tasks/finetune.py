@@ -20,7 +20,7 @@ def finetune(config: ConfigDict, workdir: Path) -> None:
     best model is therefore never worse. Resumes as training does.
 
     Raises:
-      InputError, DivergedError: as `load_best_model`, `read_splits` and `train`.
+      RunError: as `load_best_model`, `read_splits` and `train`.
     """
     best = load_best_model(config, workdir)
     corpus = read_splits(config, best)

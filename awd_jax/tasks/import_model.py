@@ -17,9 +17,10 @@ from awd_jax.interchange.torch_layout import from_torch
 from awd_jax.interchange.weights_file import WeightsFile, read_weights
 from awd_jax.tasks.foreign_vocabulary import read_vocabulary
 from awd_jax.tasks.result import write_json
-from awd_jax.train.checkpoint import Checkpoints, Progress
+from awd_jax.train.checkpoint import Checkpoints
 from awd_jax.train.devices import choose_devices
 from awd_jax.train.evaluation import make_evaluate
+from awd_jax.train.meta import Identity, Progress
 from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.report import describe_nll
 from awd_jax.train.state import init_state, make_model
@@ -64,21 +65,23 @@ def import_model(config: ConfigDict, workdir: Path) -> None:
     optimizer = make_optimizer(config.optimizer)
     state = init_state(model, optimizer, config.train.seed, config.train.batch_size, 1)
     state = state._replace(params=params, opt_state=optimizer.init(params))
-    fields, tokens = describe(config, corpus), corpus.vocabulary.tokens
-    open_workdir(workdir, fields)
-    with Checkpoints(workdir / CHECKPOINTS, fields, tokens) as checkpoints:
-        rank = math.log(len(tokens)) if valid_nll is None else valid_nll
+    identity = Identity(describe(config, corpus), corpus.vocabulary.tokens)
+    with (
+        open_workdir(workdir, identity.fields),
+        Checkpoints(workdir / CHECKPOINTS, identity) as checkpoints,
+    ):
+        rank = math.log(len(corpus.vocabulary)) if valid_nll is None else valid_nll
         checkpoints.save(state, Progress(epoch=1, window=0, log_bytes=0), rank)
     num_params = sum(p.size for p in jax.tree.leaves(params))
     result = {
         "path": config.import_model.path,
         "num_params": num_params,
-        "num_tokens": len(tokens),
+        "num_tokens": len(corpus.vocabulary),
         "num_new_tokens": imported.num_new_tokens,
         "valid_nll": valid_nll,
     }
     write_json(workdir, "import_model", result)
-    print(f"{num_params:,} parameters, {len(tokens):,} kinds of tokens")
+    print(f"{num_params:,} parameters, {len(corpus.vocabulary):,} kinds of tokens")
     if imported.num_new_tokens:
         print(f"{imported.num_new_tokens:,} tokens are new and have the mean of all rows")
     if valid_nll is not None:

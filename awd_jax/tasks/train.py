@@ -14,6 +14,7 @@ from awd_jax.train.checksum import checksum_arrays, checksum_json
 from awd_jax.train.devices import check_batch, choose_devices
 from awd_jax.train.interruption import Interruption
 from awd_jax.train.loop import Trainer
+from awd_jax.train.meta import Identity
 from awd_jax.train.report import Report, describe_nll
 from awd_jax.train.streams import make_streams, read_corpus
 from awd_jax.train.workdir import CHECKPOINTS, describe, open_workdir
@@ -42,15 +43,15 @@ def run_training(
     if base is not None:
         crc32 = checksum_json(checksum_arrays(jax.device_get(base.params)))
         fields["base"] = f"step {base.step}, crc32 {crc32:08x}"
-    tokens = corpus.vocabulary.tokens
+    identity = Identity(fields, corpus.vocabulary.tokens)
     with (
         open_workdir(workdir, fields),
         Interruption() as interruption,
         Report(workdir) as report,
-        Checkpoints(workdir / CHECKPOINTS, fields, tokens) as checkpoints,
+        Checkpoints(workdir / CHECKPOINTS, identity) as checkpoints,
     ):
         counts = ", ".join(f"{s} {len(getattr(corpus, s)):,}" for s in streams._fields)
-        report.say(f"{corpus.name}: {counts} tokens, {len(tokens):,} kinds")
+        report.say(f"{corpus.name}: {counts} tokens, {len(corpus.vocabulary):,} kinds")
         for note in corpus.notes:
             report.say(note)
         trained = Trainer(

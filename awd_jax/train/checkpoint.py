@@ -23,7 +23,9 @@ from awd_jax.train.checksum import checksum_arrays
 from awd_jax.train.meta import (
     FIX,
     DamagedError,
+    Identity,
     Progress,
+    check_identity,
     checkpoint_paths,
     find_unreadable,
     make_meta,
@@ -31,7 +33,6 @@ from awd_jax.train.meta import (
     read_meta,
 )
 from awd_jax.train.state import TrainState, merge_carry, split_carry
-from awd_jax.train.workdir import check_same
 
 _DISCARDED = "discarded"
 
@@ -49,25 +50,17 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     Args:
       directory: of all its checkpoints.
-      fields: what `workdir.describe` says of the run; must be that of the checkpoints.
-      vocabulary: tokens in the order of their ids; must be that of the checkpoints.
-        A reader that gives neither takes the checkpoints as they are.
-      read_only: for a reader beside a run that may still be training.
+      identity: of the run. None for a reader, who may come while it still trains
+        and takes its checkpoints as they are.
 
     Raises:
       InputError: no checkpoint has metrics that can be read; or one, for a reader.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        fields: dict[str, Any] | None = None,
-        vocabulary: tuple[str, ...] | None = None,
-        read_only: bool = False,
-    ) -> None:
+    def __init__(self, directory: Path, identity: Identity | None = None) -> None:
         self._directory = directory.absolute()
-        self._fields = fields
-        self._vocabulary = vocabulary
+        self._identity = identity
+        read_only = identity is None
         damaged = find_unreadable(self._directory)
         if damaged and (read_only or len(damaged) == len(checkpoint_paths(self._directory))):
             raise next(iter(damaged.values()))
@@ -109,12 +102,15 @@ class Checkpoints(contextlib.AbstractContextManager):
             then never the best.
 
         Raises:
+          ValueError: there is no identity.
           StorageError: this save or the one before it failed.
         """
+        if self._identity is None:
+            raise ValueError("these checkpoints were opened to be read: give an identity to save")
         # Merged, so that a run may go on with another number of devices.
         arrays = jax.device_get(state._replace(carry=merge_carry(state.carry)))
         metrics = {"valid_nll": valid_nll, "step": int(arrays.step)}
-        meta = make_meta(arrays, progress, metrics, self._fields, self._vocabulary)
+        meta = make_meta(arrays, progress, metrics, self._identity)
         with self._writing():
             self._manager.wait_until_finished()
             self._delete_discarded()
@@ -210,14 +206,8 @@ class Checkpoints(contextlib.AbstractContextManager):
     def _restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
         place = f"checkpoint {self._directory / str(step)}"
         meta = self._restore_meta(place, step)
-        if self._fields is not None:
-            check_same(place, meta["fields"], self._fields)
-        if self._vocabulary is not None and tuple(meta["vocabulary"]) != self._vocabulary:
-            raise InputError(
-                f"{place} has another vocabulary of {len(meta['vocabulary'])} tokens",
-                f"must be that of the corpus, {len(self._vocabulary)} tokens",
-                "use the corpus of that run, or another workdir",
-            )
+        if self._identity is not None:
+            check_identity(place, meta, self._identity)
         abstract = jax.eval_shape(lambda s: s._replace(carry=merge_carry(s.carry)), like)
         try:
             state = self._manager.restore(

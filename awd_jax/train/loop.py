@@ -23,7 +23,7 @@ from awd_jax.train.interruption import Interruption
 from awd_jax.train.meta import Progress
 from awd_jax.train.optimizer import learning_rate, make_optimizer
 from awd_jax.train.report import Report, describe_nll
-from awd_jax.train.state import TrainState, init_state, make_model, split_carry, zero_totals
+from awd_jax.train.state import TrainState, init_state, make_model, means, split_carry, zero_totals
 from awd_jax.train.step import (
     STATE_AXES,
     Regularisers,
@@ -161,8 +161,9 @@ class Trainer:
                 if done == num_windows:
                     break  # _finish_epoch logs and saves
                 if done % config.log_steps == 0:
-                    values = self._epoch_so_far(state, epoch, done)
-                    self._report.metrics(int(state.step), values)
+                    check_steps(state, epoch, done)
+                    values = means(state.totals)
+                    self._report.metrics(int(state.step), {"epoch": epoch, **values})
                     bar.set_postfix_str(describe_nll(values["train_nll"], self._level))
                 if self._is_save_due(done) or self._interruption.signum:
                     self._save(state, epoch, done)
@@ -186,7 +187,8 @@ class Trainer:
     ) -> TrainState:
         """Evaluates, shows the loss to the trigger, reports and saves."""
         step = int(state.step)
-        values = self._epoch_so_far(state, epoch, num_windows)
+        check_steps(state, epoch, num_windows)
+        values = {"epoch": epoch, **means(state.totals)}
         started = time.perf_counter()
         params = averaged_params(state.opt_state, state.params)
         valid_nll = values["valid_nll"] = self._evaluate(params, self._streams.valid)
@@ -217,20 +219,6 @@ class Trainer:
         )
         self._save(state, epoch + 1, 0, valid_nll)
         return state
-
-    def _epoch_so_far(
-        self, state: TrainState, epoch: int, windows_done: int
-    ) -> dict[str, float | int]:
-        """Means over the epoch up to here."""
-        check_steps(state, epoch, windows_done)
-        totals = jax.device_get(state.totals)
-        return {
-            "epoch": epoch,
-            "train_nll": float(totals.nll / totals.num_tokens),
-            "activation_reg": float(totals.activation_reg / totals.num_windows),
-            "temporal_activation_reg": float(totals.temporal_activation_reg / totals.num_windows),
-            "grad_norm": float(totals.grad_norm / totals.num_windows),
-        }
 
     def _is_save_due(self, windows_done: int) -> bool:
         config = self._config.train

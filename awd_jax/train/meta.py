@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from awd_jax.errors import InputError, one_line
 from awd_jax.train.checksum import checksum_arrays, checksum_json
 from awd_jax.train.state import TrainState
+from awd_jax.train.workdir import check_same
 
 FORMAT = 1
 FIX = "restore it from a copy, or start anew with another --workdir"
@@ -25,20 +26,22 @@ class Progress(NamedTuple):
     log_bytes: int  # length of the metrics log
 
 
+class Identity(NamedTuple):
+    """What a run and its checkpoints must have in common."""
+
+    fields: dict[str, Any]  # as `workdir.describe` has them
+    vocabulary: tuple[str, ...]  # tokens in the order of their ids
+
+
 def make_meta(
-    arrays: TrainState,
-    progress: Progress,
-    metrics: dict[str, float],
-    fields: dict[str, Any],
-    vocabulary: tuple[str, ...],
+    arrays: TrainState, progress: Progress, metrics: dict[str, float], identity: Identity
 ) -> dict[str, Any]:
     """All of it, with a checksum of each array and one of itself."""
     content = {
         "format": FORMAT,
         "progress": progress._asdict(),
         "metrics": metrics,
-        "fields": fields,
-        "vocabulary": vocabulary,
+        **identity._asdict(),
         "crc32": checksum_arrays(arrays),
     }
     return {"content": content, "crc32": checksum_json(content)}
@@ -71,6 +74,21 @@ def read_meta(
             f"{place} has format {content['format']}", f"must be {FORMAT}", "use another workdir"
         )
     return content
+
+
+def check_identity(place: str, meta: dict[str, Any], ours: Identity) -> None:
+    """Checks that a checkpoint is one of this run.
+
+    Raises:
+      InputError: it has another config, corpus or vocabulary.
+    """
+    check_same(place, meta["fields"], ours.fields)
+    if tuple(meta["vocabulary"]) != ours.vocabulary:
+        raise InputError(
+            f"{place} has another vocabulary of {len(meta['vocabulary'])} tokens",
+            f"must be that of the corpus, {len(ours.vocabulary)} tokens",
+            "use the corpus of that run, or another workdir",
+        )
 
 
 def rank(metrics: dict[str, float]) -> tuple[float, float]:

@@ -49,6 +49,17 @@ def zero_totals() -> Totals:
     )
 
 
+def means(totals: Totals) -> dict[str, float]:
+    """What the totals say of one token or one window, by the names of the metrics log."""
+    totals = jax.device_get(totals)
+    return {
+        "train_nll": float(totals.nll / totals.num_tokens),
+        "activation_reg": float(totals.activation_reg / totals.num_windows),
+        "temporal_activation_reg": float(totals.temporal_activation_reg / totals.num_windows),
+        "grad_norm": float(totals.grad_norm / totals.num_windows),
+    }
+
+
 class TrainState(NamedTuple):
     """All that a training step reads and writes.
 

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from awd_jax.core.ntasgd import NTASGDState
 from awd_jax.data.corpus import Corpus
 from awd_jax.data.vocabulary import Vocabulary
-from awd_jax.train.checkpoint import Checkpoints, Progress
+from awd_jax.train.checkpoint import Checkpoints
+from awd_jax.train.meta import Identity, Progress
 from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.state import TrainState, init_state, make_model
 from awd_jax.train.workdir import describe
@@ -49,6 +50,7 @@ def save_model(config: ConfigDict, workdir: Path, tokens: tuple[str, ...] = TOKE
         is_leaf=lambda s: isinstance(s, NTASGDState),
     )
     state = state._replace(params=params, opt_state=opt_state, step=state.step + 7)
-    with Checkpoints(workdir / "checkpoints", describe(config, corpus), tokens) as checkpoints:
+    identity = Identity(describe(config, corpus), tokens)
+    with Checkpoints(workdir / "checkpoints", identity) as checkpoints:
         checkpoints.save(state, Progress(2, 0, 0), 1.0)
     return state

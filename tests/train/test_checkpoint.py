@@ -6,7 +6,7 @@ import pytest
 
 from awd_jax.errors import InputError
 from awd_jax.train.checkpoint import Checkpoints
-from awd_jax.train.meta import Progress
+from awd_jax.train.meta import Identity, Progress
 from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.state import init_state, make_model
 from configs import default
@@ -29,9 +29,9 @@ def make_state(step: int, num_devices: int = 1, hidden_dim: int = 6):
 
 @pytest.fixture
 def open_checkpoints(tmp_path):
-    def open_them(vocabulary=VOCABULARY, seed=0, **flags):
-        fields = {"train.seed": seed}
-        return Checkpoints(tmp_path / "checkpoints", fields, vocabulary, **flags)
+    def open_them(vocabulary=VOCABULARY, seed=0):
+        identity = Identity({"train.seed": seed}, vocabulary)
+        return Checkpoints(tmp_path / "checkpoints", identity)
 
     return open_them
 
@@ -109,7 +109,7 @@ def test_a_reader_that_knows_nothing_learns_it_from_the_best(open_checkpoints, t
     with open_checkpoints(seed=5) as checkpoints:
         checkpoints.save(make_state(3), Progress(1, 3, 0), 1.0)
         checkpoints.save(make_state(6), Progress(1, 6, 0), 2.0)
-    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         meta = checkpoints.best_meta()
         assert (meta["fields"], tuple(meta["vocabulary"])) == ({"train.seed": 5}, VOCABULARY)
         assert checkpoints.restore_best(make_state(0)).step == 3
@@ -209,7 +209,7 @@ def test_what_a_kill_left_of_a_discarded_checkpoint_is_deleted(open_checkpoints,
     assert not discarded.exists()
     shutil.rmtree(tmp_path / "left" / "6" / "metrics")
     shutil.copytree(tmp_path / "left", discarded)
-    with open_checkpoints(read_only=True) as checkpoints:
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.restore_latest(make_state(0)).state.step == 12
     with open_checkpoints() as checkpoints:
         assert not discarded.exists()

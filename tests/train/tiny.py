@@ -4,6 +4,7 @@ from awd_jax.train.checkpoint import Checkpoints
 from awd_jax.train.devices import choose_devices
 from awd_jax.train.interruption import Interruption
 from awd_jax.train.loop import Trained, Trainer
+from awd_jax.train.meta import Identity
 from awd_jax.train.report import Report
 from awd_jax.train.streams import make_streams, read_corpus
 from awd_jax.train.workdir import describe
@@ -30,7 +31,7 @@ def run_training(config, workdir, checkpoints_class=Checkpoints, base=None) -> T
         Interruption() as interruption,
         Report(workdir) as report,
         checkpoints_class(
-            workdir / "checkpoints", describe(config, corpus), corpus.vocabulary.tokens
+            workdir / "checkpoints", Identity(describe(config, corpus), corpus.vocabulary.tokens)
         ) as checkpoints,
     ):
         return Trainer(
