@@ -65,7 +65,11 @@ def lstm_gates(
     w_h: Float[Array, "H G"], h: Float[Array, "B H"], from_input: Float[Array, "B G"]
 ) -> LSTMGates:
     """The gates of one step from `lstm_inputs` of this step and h of the step before."""
-    i, f, g, o = jnp.split(from_input + h @ w_h, 4, axis=-1)
+    return activate_gates(*jnp.split(from_input + h @ w_h, 4, axis=-1))
+
+
+def activate_gates(i: Array, f: Array, g: Array, o: Array) -> LSTMGates:
+    """Their nonlinearities, whatever the layout."""
     return LSTMGates(jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o))
 
 

@@ -5,10 +5,30 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 
+@jax.custom_vjp
 def token_nll(logits: Float[Array, "*T B V"], targets: Int[Array, "*T B"]) -> Float[Array, "*T B"]:
-    """-log p(target) of each token: logsumexp(logits) - logits[target]."""
+    """-log p(target) of each token: logsumexp(logits) - logits[target].
+
+    The gradient by hand, p - 1[target], is one pass over the logits, where jax's
+    own scatters into an array as large as they are.
+    """
+    return _token_nll_forward(logits, targets)[0]
+
+
+def _token_nll_forward(logits: Array, targets: Array) -> tuple[Array, tuple]:
+    log_z = jax.nn.logsumexp(logits, axis=-1)
     picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits, axis=-1) - picked
+    return log_z - picked, (logits, targets, log_z)
+
+
+def _token_nll_backward(residuals: tuple, d_nll: Array) -> tuple[Array, None]:
+    logits, targets, log_z = residuals
+    is_target = jax.nn.one_hot(targets, logits.shape[-1], dtype=logits.dtype)
+    p = jnp.exp(logits - jnp.broadcast_to(log_z[..., None], logits.shape))
+    return (p - is_target) * jnp.broadcast_to(d_nll[..., None], logits.shape), None
+
+
+token_nll.defvjp(_token_nll_forward, _token_nll_backward)
 
 
 def mean_over_real(

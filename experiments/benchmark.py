@@ -1,0 +1,252 @@
+"""Times awd_jax and PyTorch side by side on the CPU, at the sizes of the PTB recipe.
+
+    python experiments/benchmark.py --out=runs/benchmark
+    python experiments/benchmark.py --torch-python=TORCH_ENV/bin/python --parts=step --batch=20
+
+PyTorch may live in an environment of its own; without it awd_jax is timed alone. Each case starts
+a fresh process of each (`benchmark_jax.py`, `benchmark_torch.py`) and lets them work in turn, for
+`--seconds` a round, so that both meet the same machine.
+
+Parts: `step`, the whole training step beside its bare matrix products; `evaluation`; `scale`, the
+step with one size varied at a time; `start`, all that comes before the second step. Writes
+benchmark.json into --out, and its tables with benchmark_report.py.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PRODUCTS = ("input products", "recurrent products", "softmax products")
+# What cases vary, and which field of the recipe that is.
+SIZES = {
+    "vocab": "vocab_size",
+    "embed": "model.embed_dim",
+    "hidden": "model.hidden_dim",
+    "batch": "train.batch_size",
+    "time": "train.bptt",
+}
+SCALE = "hidden=256,512,1150,2048,4096 batch=1,4,20,80,256 time=16,32,70,128,256,512 "
+SCALE += "vocab=1000,10000,100000,300000"
+EVALUATED_WINDOWS = 5  # of bptt tokens, in one pass of evaluation
+
+
+def make_settings(recipe: dict[str, Any], sizes: dict[str, int]) -> dict[str, Any]:
+    """The recipe with these sizes; (D, H) of its layers; (D, G) of the matrices in products."""
+    settings = recipe | {SIZES[name]: value for name, value in sizes.items()}
+    inner = [sizes["hidden"]] * (settings["model.num_layers"] - 1)
+    dims = list(zip([sizes["embed"], *inner], [*inner, sizes["embed"]], strict=True))
+    return settings | {
+        "layer_dims": dims,
+        "input products": [(d, 4 * h) for d, h in dims],
+        "recurrent products": [(h, 4 * h) for _, h in dims],
+        "softmax products": [(sizes["embed"], sizes["vocab"])],
+    }
+
+
+def run_for(job: Any, seconds: float) -> float:
+    """Runs a job at least once and at least so long; gives the mean seconds of a run."""
+    num_runs = 0
+    started = time.perf_counter()
+    while num_runs == 0 or time.perf_counter() - started < seconds:
+        job.run()
+        num_runs += 1
+    job.finish()
+    return (time.perf_counter() - started) / num_runs
+
+
+def serve(actions: dict[str, Callable], jobs: dict[str, Callable]) -> None:
+    """What a worker does: answers requests, one JSON a line, until there are no more.
+
+    Args:
+      actions: what it can tell, by name.
+      jobs: makes from settings what can be timed, by name: `run()` does it once and may return
+        before the device has done it, `finish()` waits for the device.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not come between the answers
+    made = {}
+
+    def make(kind: str, settings: dict[str, Any]) -> dict[str, float]:
+        started = time.perf_counter()
+        made[kind] = jobs[kind](settings)
+        seconds = {"make_seconds": time.perf_counter() - started}
+        seconds["first_seconds"], _ = run_for(made[kind], 0), run_for(made[kind], 0)
+        return seconds
+
+    actions = actions | {
+        "make": make,
+        "time": lambda kind, seconds: run_for(made[kind], seconds),
+        "memory": lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    for action, *arguments in map(json.loads, sys.stdin):
+        print(json.dumps(actions[action](*arguments)), file=answers, flush=True)
+
+
+class Worker:
+    """A process that serves."""
+
+    def __init__(self, name: str, python: str, **environment: str) -> None:
+        started = time.perf_counter()
+        self._process = subprocess.Popen(
+            [python, "-m", f"experiments.benchmark_{name}"],
+            cwd=ROOT,
+            # Threads of OpenMP would else spin while the other process works.
+            env={"OMP_WAIT_POLICY": "PASSIVE", "JAX_PLATFORMS": "cpu"} | os.environ | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.facts = self.ask("facts")
+        self.start_seconds = time.perf_counter() - started
+
+    def ask(self, *request: Any) -> Any:
+        """The answer to one request.
+
+        Raises:
+          RuntimeError: the process ended instead.
+        """
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            self.close()
+            raise RuntimeError(f"{self._process.args[-1]}: exit code {self._process.returncode}")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+
+def measure(
+    pythons: dict[str, str], options: argparse.Namespace, settings: dict, kinds: tuple[str, ...]
+) -> dict[str, Any]:
+    """Times jobs round by round in fresh processes; the memory told is that of the first job."""
+    with contextlib.ExitStack() as stack:
+        try:
+            workers, results = {}, {}
+            for name, python in pythons.items():
+                workers[name] = Worker(name, python)
+                stack.callback(workers[name].close)
+                results[name] = workers[name].ask("make", kinds[0], settings)
+                results[name]["memory_mib"] = workers[name].ask("memory")
+                for kind in kinds[1:]:
+                    workers[name].ask("make", kind, settings)
+            for index in range(options.rounds):
+                for kind in kinds:
+                    for name in sorted(workers, reverse=index % 2 == 1):
+                        seconds = workers[name].ask("time", kind, options.seconds)
+                        results[name].setdefault(kind, []).append(seconds)
+        except RuntimeError as error:  # too large for this machine's memory, say
+            return {"failed": str(error)}
+    return results
+
+
+def starts(pythons: dict[str, str], settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Times fresh processes up to the end of their first training step."""
+    with tempfile.TemporaryDirectory() as directory:
+        cache = {
+            "JAX_COMPILATION_CACHE_DIR": directory,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        for name, title, environment in (
+            ("jax", "no cache", {"JAX_ENABLE_COMPILATION_CACHE": "false"}),
+            ("jax", "empty cache", cache),
+            ("jax", "full cache", cache),
+            ("torch", "", {}),
+        ):
+            if name in pythons:
+                worker = Worker(name, pythons[name], **environment)
+                case = {"case": f"{name} {title}", "start_seconds": worker.start_seconds}
+                case |= worker.ask("make", "train", settings)
+                case |= worker.ask("programs", settings) if name == "jax" else {}
+                worker.close()
+                yield case
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="a directory")
+    add("--parts", default="step,evaluation,scale,start")
+    add("--torch-python", default=sys.executable, help="an interpreter that has torch")
+    add("--rounds", type=int, default=7)
+    add("--seconds", type=float, default=2.0, help="of each job in each round, at least")
+    add("--batch", default="20,80", help="the first one is also that of scale and start")
+    add("--eval-batch", default="10,1")
+    for name, default in {"time": 70, "vocab": 10_000, "embed": 400, "hidden": 1150}.items():
+        add(f"--{name}", type=int, default=default)
+    add("--scale", nargs="+", default=SCALE.split(), metavar="SIZE=VALUES", help=SCALE)
+    return parser.parse_args(arguments)
+
+
+def cases(
+    options: argparse.Namespace, pythons: dict[str, str], recipe: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Measures all that the options ask for."""
+    batches = [int(batch) for batch in options.batch.split(",")]
+    base = {name: getattr(options, name) for name in SIZES} | {"batch": batches[0]}
+
+    def measured(part: str, sizes: dict[str, int], *kinds: str) -> dict[str, Any]:
+        settings = make_settings(recipe, base | sizes)
+        return {"part": part, **base, **sizes, **measure(pythons, options, settings, kinds)}
+
+    if "step" in options.parts:
+        for batch in batches:
+            yield measured("step", {"batch": batch}, "train", *PRODUCTS)
+            yield measured("step", {"batch": batch}, "train, averaging")
+    if "evaluation" in options.parts:
+        for batch in map(int, options.eval_batch.split(",")):
+            tokens = EVALUATED_WINDOWS * options.time * batch
+            yield measured("evaluation", {"batch": batch}, "evaluate") | {"tokens": tokens}
+    if "scale" in options.parts:
+        axes = (axis.split("=") for axis in options.scale)
+        varied = [{name: int(v)} for name, values in axes for v in values.split(",")]
+        for sizes in {str(base | sizes): sizes for sizes in varied}.values():  # each once
+            yield measured("scale", sizes, "train")
+    if "start" in options.parts:
+        for _ in range(options.rounds):
+            for case in starts(pythons, make_settings(recipe, base)):
+                yield {"part": "start", **case}
+
+
+def main(arguments: list[str]) -> None:
+    """The command."""
+    options = parse(arguments)
+    pythons = {"jax": sys.executable}
+    if subprocess.run([options.torch_python, "-c", "import torch"], capture_output=True).returncode:
+        print(f"{options.torch_python} has no torch: awd_jax alone")
+    else:
+        pythons["torch"] = options.torch_python
+    facts = {"cores": os.cpu_count(), "load before": round(os.getloadavg()[0], 1)}
+    for name, python in pythons.items():
+        worker = Worker(name, python)
+        facts |= worker.facts
+        worker.close()
+    recipe = facts.pop("recipe")
+    options.out.mkdir(parents=True, exist_ok=True)
+    done, file = [], options.out / "benchmark.json"
+    for case in cases(options, pythons, recipe):
+        done.append(case)
+        file.write_text(json.dumps({"facts": facts, "recipe": recipe, "cases": done}, indent=1))
+        print(json.dumps(case), flush=True)
+    subprocess.run(
+        [sys.executable, Path(__file__).with_name("benchmark_report.py"), file], check=True
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,175 @@
+"""The worker of benchmark.py that runs awd_jax: the project's own steps, as its trainer does."""
+
+import platform
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
+
+from awd_jax.core.ntasgd import observe
+from awd_jax.data import windows
+from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.train.evaluation import make_evaluate
+from awd_jax.train.optimizer import learning_rate, make_optimizer
+from awd_jax.train.recipe import flatten
+from awd_jax.train.state import Purpose, init_state, make_key, make_model
+from awd_jax.train.step import (
+    STATE_AXES,
+    Regularisers,
+    make_place,
+    make_train_step,
+    pmap_train_step,
+)
+from configs import ptb
+from experiments.benchmark import EVALUATED_WINDOWS, PRODUCTS, serve
+
+TRAIN_TOKENS = 929_589  # of the Penn Treebank
+TRAINED_WINDOWS = 8  # then they come again
+
+
+def make_config(settings: dict[str, Any]) -> tuple[ConfigDict, AWDLSTM]:
+    """The config and model of a case."""
+    config = ptb.get_config()
+    config.update_from_flattened_dict({name: settings[name] for name in flatten(config)})
+    return config, make_model(config.model, settings["vocab_size"])
+
+
+def random_stream(config: ConfigDict, vocab_size: int, num_windows: int) -> np.ndarray:
+    """Tokens, [rows, B]."""
+    shape = (num_windows * config.train.bptt + 1, config.train.batch_size)
+    return np.random.RandomState(0).randint(vocab_size, size=shape, dtype=np.int32)
+
+
+class Train:
+    """One training step after another, on windows of bptt tokens."""
+
+    def __init__(self, settings: dict[str, Any], averaging: bool) -> None:
+        self._config, model = make_config(settings)
+        config = self._config.train
+        devices = jax.local_devices()[:1]
+        optimizer = make_optimizer(self._config.optimizer)
+        regularisers = Regularisers(config.activation_reg, config.temporal_activation_reg)
+        self._train_step = pmap_train_step(
+            make_train_step(model, optimizer, regularisers, config.seed), devices
+        )
+        state = init_state(model, optimizer, config.seed, config.batch_size, len(devices))
+        if averaging:  # no progress for long enough
+            for loss in [1.0] * (self._config.optimizer.nonmono + 1) + [2.0]:
+                state = state._replace(opt_state=observe(state.opt_state, loss))
+        self.state = make_place(devices, STATE_AXES)(state)
+        self._before = jnp.copy(self.state.step)
+        self._stream = random_stream(self._config, model.vocab_size, TRAINED_WINDOWS)
+        self._num_done = 0
+
+    def run(self) -> None:
+        """A step; the device is one behind at most."""
+        length = self._config.train.bptt
+        start = self._num_done % TRAINED_WINDOWS * length
+        batch = windows.window_batch(self._stream, start, length)
+        rate = learning_rate(self._config.optimizer, 1, length, length)
+        self.state = self._train_step(
+            self.state,
+            jax.tree.map(lambda a: a[:, None], batch),
+            np.int32(length),
+            np.float32(rate),
+        )
+        self._before, _ = jnp.copy(self.state.step), self._before.block_until_ready()
+        self._num_done += 1
+
+    def finish(self) -> None:
+        """Waits, and sees that the numbers are numbers."""
+        jax.block_until_ready(self.state)
+        if self.state.first_bad_step >= 0:
+            raise FloatingPointError(f"step {self.state.first_bad_step} is not finite")
+
+
+class Evaluate:
+    """A pass of evaluation over a few windows."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        config, model = make_config(settings)
+        self._params = model.init_params(make_key(config.train.seed, Purpose.INIT))
+        self._stream = random_stream(config, model.vocab_size, EVALUATED_WINDOWS)
+        self._evaluate = make_evaluate(model, config.train.bptt, jax.local_devices()[:1])
+
+    def run(self) -> None:
+        """The whole pass."""
+        self._evaluate(self._params, self._stream)
+
+    def finish(self) -> None:
+        """It has waited already."""
+
+
+class Products:
+    """The bare matrix products of one kind in one training step, forward and backward."""
+
+    def __init__(self, settings: dict[str, Any], kind: str) -> None:
+        steps = (settings["train.bptt"], settings["train.batch_size"])
+        key = jax.random.key(0)
+        self._arrays = [
+            tuple(jax.random.normal(key, shape) for shape in ((*steps, d), (d, g), (*steps, g)))
+            for d, g in settings[kind]
+        ]
+        multiply = recurrent_products if kind == "recurrent products" else dense_products
+        self._multiply = jax.jit(lambda layers: [multiply(*arrays) for arrays in layers])
+
+    def run(self) -> None:
+        """All of them; the results of two runs are not in memory together."""
+        jax.block_until_ready(self._multiply(self._arrays))
+
+    def finish(self) -> None:
+        """It has waited already."""
+
+
+def dense_products(xs: Array, w: Array, d_ys: Array) -> tuple[Array, ...]:
+    """y = x w over all steps at once, and what its gradients need."""
+    return xs @ w, d_ys @ w.T, jnp.einsum("tbd,tbg->dg", xs, d_ys)
+
+
+def recurrent_products(hs: Array, w: Array, d_gates: Array) -> tuple[Array, ...]:
+    """The same where each step has to wait for the one before, except for the gradient of w."""
+
+    def each_step(xs: Array, w: Array) -> Array:
+        return jax.lax.scan(lambda _, x: (None, x @ w), None, xs)[1]
+
+    return each_step(hs, w), each_step(d_gates, w.T), jnp.einsum("tbd,tbg->dg", hs, d_gates)
+
+
+def facts() -> dict[str, Any]:
+    """Versions, and the settings of the recipe."""
+    return {
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "recipe": flatten(ptb.get_config()),
+    }
+
+
+def programs(settings: dict[str, Any]) -> dict[str, Any]:
+    """How many window programs a run of the recipe has, and how much padding a token."""
+    config, _ = make_config(settings)
+    num_rows = TRAIN_TOKENS // config.train.batch_size
+    lengths = np.concatenate(
+        [
+            windows.epoch_windows(num_rows, config.train.bptt, config.train.seed, epoch).lengths
+            for epoch in range(1, config.train.num_epochs + 1)
+        ]
+    )
+    padded = np.array([windows.bucket(length) for length in lengths.tolist()])
+    counts = {"lengths": len(np.unique(lengths)), "programs": len(np.unique(padded))}
+    return {"programs": counts | {"padding": float(padded.sum() / lengths.sum() - 1)}}
+
+
+JOBS: dict[str, Callable] = {
+    "train": partial(Train, averaging=False),
+    "train, averaging": partial(Train, averaging=True),
+    "evaluate": Evaluate,
+    **{kind: partial(Products, kind=kind) for kind in PRODUCTS},
+}
+
+if __name__ == "__main__":
+    serve({"facts": facts, "programs": programs}, JOBS)
