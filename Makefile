@@ -9,7 +9,7 @@ run: $(VENV)/.installed  ## Trains a small model on the built-in corpus, in minu
 	$(BIN)/python -m awd_jax.main --config=configs/quickstart.py
 
 test: $(VENV)/.installed lint  ## Lint, types, and the whole suite.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -18,10 +18,14 @@ import tempfile
 
 import hypothesis
 import jax
+import pytest
 
-# What one test compiled, another one reads: a resumed run is the same programs again.
-_CACHE = tempfile.TemporaryDirectory(prefix="awd_jax_tests_")
-jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+# What one test compiled, another one reads: a resumed run is the same programs again. Workers that
+# run tests side by side share it through the environment.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="awd_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -30,3 +34,10 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # The first example compiles.
 hypothesis.settings.register_profile("jax", deadline=None)
 hypothesis.settings.load_profile("jax")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """A program holds memory maps, of which a process may have 65,530; more, and it aborts."""
+    yield
+    jax.clear_caches()

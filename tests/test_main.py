@@ -38,11 +38,7 @@ BAD_INPUTS = {
 }
 
 
-def start(arguments, cwd, max_file_bytes=None, **variables):
-    def limit_files():
-        if max_file_bytes:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
-
+def start(arguments, cwd, **variables):
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -58,7 +54,6 @@ def start(arguments, cwd, max_file_bytes=None, **variables):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=limit_files,
     )
 
 
@@ -105,8 +100,8 @@ def run(finished, tmp_path):
     cache = str(finished / "cache")
     processes = []
 
-    def run_until(epoch, **flags):
-        process = start(go_on(epoch), tmp_path, JAX_COMPILATION_CACHE_DIR=cache, **flags)
+    def run_until(epoch):
+        process = start(go_on(epoch), tmp_path, JAX_COMPILATION_CACHE_DIR=cache)
         processes.append(process)
         return process
 
@@ -150,9 +145,10 @@ def test_a_signal_saves_and_stops_and_the_same_command_goes_on(run, signum, exit
     assert "at window 0" not in wait_for("resumed in epoch", run(10000))
 
 
-def test_a_full_disk_stops_the_run_and_leaves_what_was_saved(run, tmp_path):
+def test_a_full_disk_stops_the_run_and_leaves_what_was_saved(run):
     # A limit on the size of a file fails in the same calls, and needs no disk to fill.
-    process = run(2, max_file_bytes=100_000)
+    process = run(2)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     last = err.splitlines()[-1]

@@ -43,7 +43,7 @@ def epochs(log):
 def make_averaging_config():
     """A rate far too high: the raw iterates bounce, so averaging begins early, and helps."""
     config = make_tiny_config()
-    config.optimizer.learning_rate = 20.0
+    config.optimizer.learning_rate = 30.0
     config.optimizer.nonmono = 1
     config.train.evaluate_raw = True
     config.train.num_epochs = 9

@@ -1,0 +1,73 @@
+"""What one checkpoint costs a run of the PTB recipe, on a made corpus of the same sizes.
+
+    python experiments/checkpoint_cost.py
+
+Times steps without a save, then a save and the steps behind it, which it may slow down.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from awd_jax.train.checkpoint import Checkpoints
+from awd_jax.train.meta import Identity, Progress
+from awd_jax.train.optimizer import make_optimizer
+from awd_jax.train.state import init_state, make_model
+from awd_jax.train.step import (
+    STATE_AXES,
+    Regularisers,
+    make_place,
+    make_train_step,
+    pmap_train_step,
+)
+from configs import ptb
+
+VOCAB_SIZE, T = 10_000, 72
+NUM_STEPS, NUM_SAVES = 8, 3
+
+
+def main() -> None:
+    """The command."""
+    config = ptb.get_config()
+    model = make_model(config.model, VOCAB_SIZE)
+    optimizer = make_optimizer(config.optimizer)
+    devices = jax.devices()[:1]
+    train_step = make_train_step(model, optimizer, Regularisers(2.0, 1.0), config.train.seed)
+    step = pmap_train_step(train_step, devices)
+    state = init_state(model, optimizer, config.train.seed, config.train.batch_size, 1)
+    state = make_place(devices, STATE_AXES)(state)
+    tokens = np.random.RandomState(0).randint(
+        0, VOCAB_SIZE, (T, 1, config.train.batch_size), np.int32
+    )
+    window = (tokens, np.roll(tokens, -1, 0), np.ones(tokens.shape, np.float32))
+
+    def run() -> list[float]:
+        nonlocal state
+        seconds = []
+        for _ in range(NUM_STEPS):
+            started = time.perf_counter()
+            state = jax.block_until_ready(step(state, window, np.int32(T), np.float32(1.0)))
+            seconds.append(time.perf_counter() - started)
+        return seconds
+
+    run()
+    identity = Identity({}, tuple(map(str, range(VOCAB_SIZE))))
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Checkpoints(Path(directory) / "checkpoints", identity) as checkpoints,
+    ):
+        for save in range(NUM_SAVES):
+            without = np.median(run())
+            started = time.perf_counter()
+            checkpoints.save(state, Progress(1, save, 0), 1.0)
+            call = time.perf_counter() - started
+            behind = run()
+            cost = call + sum(behind) - NUM_STEPS * without
+            print(f"step {without:.2f} s; save: {call:.2f} s in the call, {cost:.2f} s in all")
+
+
+if __name__ == "__main__":
+    main()
