@@ -65,8 +65,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         if damaged and (read_only or len(damaged) == len(checkpoint_paths(self._directory))):
             raise next(iter(damaged.values()))
         self._notes = [self._set_aside(path, error) for path, error in damaged.items()]
-        if not read_only:
-            self._delete_discarded()
+        self._delete_discarded()
         policy = ocp.checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self._directory,
@@ -133,7 +132,8 @@ class Checkpoints(contextlib.AbstractContextManager):
             self._manager.wait_until_finished()
 
     def _delete_discarded(self) -> None:
-        shutil.rmtree(self._directory / _DISCARDED, ignore_errors=True)
+        if self._identity is not None:  # a reader leaves everything as it is
+            shutil.rmtree(self._directory / _DISCARDED, ignore_errors=True)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -211,6 +211,7 @@ def test_what_a_kill_left_of_a_discarded_checkpoint_is_deleted(open_checkpoints,
     shutil.copytree(tmp_path / "left", discarded)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.restore_latest(make_state(0)).state.step == 12
+    assert discarded.exists()  # a reader leaves everything as it is
     with open_checkpoints() as checkpoints:
         assert not discarded.exists()
         assert checkpoints.restore_latest(make_state(0)).state.step == 12
