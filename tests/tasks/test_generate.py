@@ -13,13 +13,6 @@ from awd_jax.tasks.generate import generate
 from tests.tasks.saved_model import TOKENS, make_config, save_model
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    path = tmp_path_factory.mktemp("run")
-    save_model(make_config(), path)
-    return path
-
-
 @pytest.fixture
 def run(workdir, capsys):
     def run_it(workdir=workdir, **options):

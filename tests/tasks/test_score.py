@@ -15,13 +15,6 @@ from tests.tasks.saved_model import TOKENS, make_config, save_model
 TEXT = "\ufeffa b\r\n\nc zebra d\nh"
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    path = tmp_path_factory.mktemp("run")
-    save_model(make_config(), path)
-    return path
-
-
 @pytest.fixture
 def run(workdir, tmp_path, capsys):
     def run_it(text=TEXT, workdir=workdir, **options):
