@@ -1,7 +1,13 @@
 """Log-probabilities of the next token from features."""
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from awd_jax.core.losses import token_nll
+
+# So many logits may be in memory at a time, 32 MiB of float32. A single time step is not cut.
+BLOCK_LOGITS = 2**23
 
 
 def tied_logits(
@@ -14,3 +20,68 @@ def tied_logits(
     """
     logits = features @ embedding.T
     return logits + jnp.broadcast_to(bias, logits.shape)
+
+
+@jax.custom_vjp
+def tied_nll(
+    features: Float[Array, "T B D"],
+    embedding: Float[Array, "V D"],
+    bias: Float[Array, "V"],
+    targets: Int[Array, "T B"],
+    weights: Float[Array, "T B"],
+) -> Float[Array, ""]:
+    """The sum of weights * `token_nll` of `tied_logits`, in nats, by blocks of time steps.
+
+    It never has all T * B * V logits in memory: the gradient of a block is made
+    while its logits are there, and the backward pass needs none of them. The
+    weights are constants, without a gradient.
+    """
+    blocks = _split((features, targets, weights), len(embedding))
+
+    def step(nll: Array, block: tuple) -> tuple[Array, None]:
+        return nll + _block_nll(block[0], embedding, bias, *block[1:]), None
+
+    return jax.lax.scan(step, jnp.zeros((), features.dtype), blocks)[0]
+
+
+def _tied_nll_forward(
+    features: Array, embedding: Array, bias: Array, targets: Array, weights: Array
+) -> tuple[Array, tuple]:
+    blocks = _split((features, targets, weights), len(embedding))
+    value_and_grad = jax.value_and_grad(_block_nll, argnums=(0, 1, 2))
+
+    def step(sums: tuple, block: tuple) -> tuple[tuple, Array]:
+        nll, (d_features, *d_params) = value_and_grad(block[0], embedding, bias, *block[1:])
+        return jax.tree.map(jnp.add, sums, (nll, *d_params)), d_features
+
+    zeros = (jnp.zeros((), features.dtype), jnp.zeros_like(embedding), jnp.zeros_like(bias))
+    (nll, *d_params), d_features = jax.lax.scan(step, zeros, blocks)
+    return nll, (d_features.reshape(features.shape), *d_params)
+
+
+def _tied_nll_backward(grads: tuple, d_nll: Array) -> tuple:
+    return *(d_nll * grad for grad in grads), None, None
+
+
+tied_nll.defvjp(_tied_nll_forward, _tied_nll_backward)
+
+
+def _block_nll(
+    features: Array, embedding: Array, bias: Array, targets: Array, weights: Array
+) -> Array:
+    return jnp.sum(weights * token_nll(tied_logits(features, embedding, bias), targets))
+
+
+def _split(arrays: tuple[Array, ...], vocab_size: int) -> tuple[Array, ...]:
+    """[T, ...] to [blocks, T / blocks, ...], with as few blocks as `BLOCK_LOGITS` allows."""
+    num_steps, batch_size = arrays[0].shape[:2]
+    logits_of_step = batch_size * vocab_size
+    num_blocks = next(
+        (
+            n
+            for n in range(1, num_steps)
+            if num_steps % n == 0 and num_steps // n * logits_of_step <= BLOCK_LOGITS
+        ),
+        num_steps,
+    )
+    return tuple(a.reshape(num_blocks, -1, *a.shape[1:]) for a in arrays)

@@ -45,15 +45,15 @@ def make_train_step(
         length: Int[Array, ""],
         learning_rate: Float[Array, ""],
     ) -> TrainState:
-        inputs, targets, weights = window
-        b = inputs.shape[1]
+        *_, weights = window
+        b = weights.shape[1]
         sequence_ids = jax.lax.axis_index(AXIS) * b + jnp.arange(b)
         key = jax.random.fold_in(make_key(seed, Purpose.MASKS), state.step)
         masks = model.sample_masks(key, sequence_ids)
 
         def loss_fn(params: optax.Params) -> tuple[Array, tuple]:
-            logits, output = model.forward(params, inputs, state.carry, masks, length)
-            nll = losses.mean_over_real(losses.token_nll(logits, targets), weights)
+            nll_sum, output = model.score(params, *window, state.carry, masks, length)
+            nll = nll_sum / jnp.sum(weights)
             ar = losses.activation_reg(output.dropped_hs, weights)
             tar = losses.temporal_activation_reg(output.raw_hs, weights)
             loss = nll + regularisers.alpha * ar + regularisers.beta * tar
@@ -94,10 +94,8 @@ def make_eval_step(model: AWDLSTM) -> Callable[..., tuple]:
     def eval_step(
         params: optax.Params, carry: tuple[LSTMState, ...], window: Window, length: Int[Array, ""]
     ) -> tuple[tuple[LSTMState, ...], Float[Array, ""]]:
-        inputs, targets, weights = window
-        logits, output = model.forward(params, inputs, carry, None, length)
-        nll = losses.token_nll(logits, targets)
-        return output.carry, jax.lax.psum(jnp.sum(weights * nll), AXIS)
+        nll_sum, output = model.score(params, *window, carry, None, length)
+        return output.carry, jax.lax.psum(nll_sum, AXIS)
 
     return eval_step
 
