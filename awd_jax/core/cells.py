@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
+
+from awd_jax.core.product import product
 
 
 class LSTMParams(NamedTuple):
@@ -23,8 +26,8 @@ class LSTMParams(NamedTuple):
 class LSTMState(NamedTuple):
     """What an LSTM carries from one step to the next."""
 
-    h: Float[Array, "*T B H"]
-    c: Float[Array, "*T B H"]
+    h: Float[Array, "*T B H"]  # of the dtype of the products it goes into
+    c: Float[Array, "*T B H"]  # a sum over all steps: never less than float32
 
 
 class LSTMGates(NamedTuple):
@@ -49,15 +52,15 @@ def init_lstm(key: Key[Array, ""], input_dim: int, hidden_dim: int) -> LSTMParam
     )
 
 
-def init_lstm_state(batch_size: int, hidden_dim: int) -> LSTMState:
-    """The state before the first step: zeros of shape [B, H]."""
+def init_lstm_state(batch_size: int, hidden_dim: int, dtype: DTypeLike | None = None) -> LSTMState:
+    """The state before the first step: zeros of shape [B, H], h of this dtype."""
     shape = (batch_size, hidden_dim)
-    return LSTMState(h=jnp.zeros(shape), c=jnp.zeros(shape))
+    return LSTMState(h=jnp.zeros(shape, dtype), c=jnp.zeros(shape))
 
 
 def lstm_inputs(params: LSTMParams, xs: Float[Array, "*T B D"]) -> Float[Array, "*T B G"]:
     """What the inputs add to the gates: needs no state, so all T at once."""
-    from_input = xs @ params.w_x
+    from_input = product(xs, params.w_x)
     return from_input + jnp.broadcast_to(params.b_x + params.b_h, from_input.shape)
 
 
@@ -65,7 +68,7 @@ def lstm_gates(
     w_h: Float[Array, "H G"], h: Float[Array, "B H"], from_input: Float[Array, "B G"]
 ) -> LSTMGates:
     """The gates of one step from `lstm_inputs` of this step and h of the step before."""
-    return activate_gates(*jnp.split(from_input + h @ w_h, 4, axis=-1))
+    return activate_gates(*jnp.split(from_input + product(h, w_h), 4, axis=-1))
 
 
 def activate_gates(i: Array, f: Array, g: Array, o: Array) -> LSTMGates:
@@ -73,15 +76,15 @@ def activate_gates(i: Array, f: Array, g: Array, o: Array) -> LSTMGates:
     return LSTMGates(jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o))
 
 
-def lstm_update(gates: LSTMGates, c: Float[Array, "B H"]) -> LSTMState:
-    """The state after one step from its gates and c of the step before.
+def lstm_update(gates: LSTMGates, state: LSTMState) -> LSTMState:
+    """The state after one step from its gates and the state before.
 
     c' = f * c + i * g
     h' = o * tanh(c')
     """
     i, f, g, o = gates
-    c = f * c + i * g
-    return LSTMState(h=o * jnp.tanh(c), c=c)
+    c = f * state.c + i * g
+    return LSTMState(h=(o * jnp.tanh(c)).astype(state.h.dtype), c=c)
 
 
 def lstm_step(
@@ -94,4 +97,4 @@ def lstm_step(
       state: h and c of the step before.
       from_input: `lstm_inputs` of this step.
     """
-    return lstm_update(lstm_gates(w_h, state.h, from_input), state.c)
+    return lstm_update(lstm_gates(w_h, state.h, from_input), state)

@@ -46,7 +46,7 @@ def activation_reg(
 
     The factor alpha is the caller's.
     """
-    return mean_over_real(jnp.square(dropped_hs), weights)
+    return mean_over_real(jnp.square(dropped_hs.astype(weights.dtype)), weights)
 
 
 def temporal_activation_reg(
@@ -56,7 +56,8 @@ def temporal_activation_reg(
 
     A pair counts if its second step is real. The factor beta is the caller's.
     """
-    return mean_over_real(jnp.square(raw_hs[1:] - raw_hs[:-1]), weights[1:])
+    hs = raw_hs.astype(weights.dtype)
+    return mean_over_real(jnp.square(hs[1:] - hs[:-1]), weights[1:])
 
 
 def perplexity(nll: Float[Array, ""] | float) -> Float[Array, ""]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from awd_jax.core.losses import token_nll
+from awd_jax.core.product import product
 
 # So many logits may be in memory at a time, 32 MiB of float32. A single time step is not cut.
 BLOCK_LOGITS = 2**23
@@ -18,7 +19,7 @@ def tied_logits(
     The output layer is the embedding itself (Inan et al. 2017, Press and Wolf
     2017), without the embedding's dropout.
     """
-    logits = features @ embedding.T
+    logits = product(features, embedding.T)
     return logits + jnp.broadcast_to(bias, logits.shape)
 
 
@@ -41,7 +42,7 @@ def tied_nll(
     def step(nll: Array, block: tuple) -> tuple[Array, None]:
         return nll + _block_nll(block[0], embedding, bias, *block[1:]), None
 
-    return jax.lax.scan(step, jnp.zeros((), features.dtype), blocks)[0]
+    return jax.lax.scan(step, jnp.zeros((), bias.dtype), blocks)[0]
 
 
 def _tied_nll_forward(
@@ -54,13 +55,14 @@ def _tied_nll_forward(
         nll, (d_features, *d_params) = value_and_grad(block[0], embedding, bias, *block[1:])
         return jax.tree.map(jnp.add, sums, (nll, *d_params)), d_features
 
-    zeros = (jnp.zeros((), features.dtype), jnp.zeros_like(embedding), jnp.zeros_like(bias))
+    zeros = (jnp.zeros((), bias.dtype), jnp.zeros_like(embedding), jnp.zeros_like(bias))
     (nll, *d_params), d_features = jax.lax.scan(step, zeros, blocks)
     return nll, (d_features.reshape(features.shape), *d_params)
 
 
 def _tied_nll_backward(grads: tuple, d_nll: Array) -> tuple:
-    return *(d_nll * grad for grad in grads), None, None
+    scaled = ((d_nll * grad.astype(d_nll.dtype)).astype(grad.dtype) for grad in grads)
+    return *scaled, None, None
 
 
 tied_nll.defvjp(_tied_nll_forward, _tied_nll_backward)

@@ -1,7 +1,7 @@
 """A cell over time, and a stack of them with dropout between the layers."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,13 @@ from awd_jax.core.cells import (
     lstm_step,
     lstm_update,
 )
+from awd_jax.core.cudnn import cudnn_lstm
+from awd_jax.core.product import multiply
+
+# How a layer goes over time. All compute the same: `scan`, the definition, differentiated by jax;
+# `fast`, with a backward pass by hand; `cudnn`, one call of a GPU's library. `auto` is cudnn where
+# it can be had, else fast.
+Backend = Literal["auto", "scan", "fast", "cudnn"]
 
 
 class StackOutput(NamedTuple):
@@ -55,27 +62,30 @@ def fast_lstm(
 
 
 def _fast_lstm_forward(w_h: Array, state: LSTMState, from_inputs: Array) -> tuple[LSTMState, tuple]:
-    w_ht = w_h.T
+    w_ht = w_h.T.astype(state.h.dtype)
 
     def step(state: LSTMState, from_input: Array) -> tuple[LSTMState, tuple]:
-        i, f, g, o = jnp.split(from_input.T + w_ht @ state.h, 4)
-        gates = activate_gates(i, f, g, o)
-        state = lstm_update(gates, state.c)
-        return state, (_transpose(state), state.c, gates)
+        from_h = multiply("gh,hb->gb", w_ht, state.h, w_h.dtype)
+        gates = activate_gates(*jnp.split(from_input.T + from_h, 4))
+        new_state = lstm_update(gates, state)
+        return new_state, (new_state.h.T, state.c, gates)
 
-    _, (states, *residuals) = jax.lax.scan(step, _transpose(state), from_inputs)
-    return states, (w_h, state, states.h, *residuals)
+    _, (hs, cs_before, gates) = jax.lax.scan(step, _transpose(state), from_inputs)
+    cs = gates.f * cs_before + gates.i * gates.g  # again, where they are needed: they are not kept
+    states = LSTMState(h=hs, c=jnp.swapaxes(cs, 1, 2))
+    return states, (w_h, state, hs, cs_before, gates)
 
 
 def _fast_lstm_backward(residuals: tuple, d_states: LSTMState) -> tuple:
-    w_h, state, hs, cs, gates = residuals  # cs and gates are [T, H, B]
+    w_h, state, hs, cs_before, gates = residuals  # the last two are [T, H, B]
+    dtype = state.h.dtype  # of the products
+    narrow_w_h = w_h.astype(dtype)
     hs_before = jnp.concatenate([state.h[None], hs[:-1]])
-    cs_before = jnp.concatenate([state.c.T[None], cs[:-1]])
 
     def step(d_state: LSTMState, at: tuple) -> tuple[LSTMState, Array]:
-        (i, f, g, o), c_before, c, d_out = at
-        d_h = d_state.h + d_out.h.T
-        tanh_c = jnp.tanh(c)
+        (i, f, g, o), c_before, d_out = at
+        d_h = d_state.h + d_out.h.T.astype(w_h.dtype)
+        tanh_c = jnp.tanh(f * c_before + i * g)
         d_c = d_state.c + d_out.c.T + d_h * o * (1 - tanh_c**2)
         d_gates = jnp.concatenate(
             [
@@ -85,13 +95,15 @@ def _fast_lstm_backward(residuals: tuple, d_states: LSTMState) -> tuple:
                 d_h * tanh_c * o * (1 - o),
             ]
         )
-        return LSTMState(h=w_h @ d_gates, c=d_c * f), d_gates.T
+        d_h = multiply("hg,gb->hb", narrow_w_h, d_gates.astype(dtype), w_h.dtype)
+        return LSTMState(h=d_h, c=d_c * f), d_gates.T
 
-    zeros = jax.tree.map(jnp.zeros_like, _transpose(state))
-    at = (gates, cs_before, cs, d_states)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape[::-1], w_h.dtype), state)
+    at = (gates, cs_before, d_states)
     d_state, d_from_inputs = jax.lax.scan(step, zeros, at, reverse=True)
-    d_w_h = jnp.einsum("tbh,tbg->hg", hs_before, d_from_inputs)
-    return d_w_h, _transpose(d_state), d_from_inputs
+    d_w_h = multiply("tbh,tbg->hg", hs_before, d_from_inputs.astype(dtype), w_h.dtype)
+    d_state = _transpose(d_state)
+    return d_w_h, d_state._replace(h=d_state.h.astype(dtype)), d_from_inputs
 
 
 def _transpose(state: LSTMState) -> LSTMState:
@@ -107,6 +119,7 @@ def unroll_lstm(
     state: LSTMState,
     xs: Float[Array, "T B D"],
     length: Int[Array, ""] | int | None = None,
+    backend: Backend = "fast",
 ) -> tuple[Float[Array, "T B H"], LSTMState]:
     """Runs one LSTM layer over time.
 
@@ -119,14 +132,22 @@ def unroll_lstm(
       xs: inputs. Steps from `length` on are padding.
       length: how many steps are real; all T of them if None. An LSTM is causal,
         so padding at the end needs no masking.
+      backend: how; only `scan` and `fast` go through `vmap`.
 
     Returns:
-      The outputs of all T steps, and the state after step `length`.
+      The outputs of all T steps, and the state after step `length`. Outputs of
+      padding have no meaning.
     """
-    states = fast_lstm(params.w_h, state, lstm_inputs(params, xs))
-    last = (xs.shape[0] if length is None else length) - 1
+    length = len(xs) if length is None else length
+    if backend == "auto":  # cudnn knows float32 only
+        is_for_cudnn = jax.default_backend() == "gpu" and xs.dtype == jnp.float32
+        backend = "cudnn" if is_for_cudnn else "fast"
+    if backend == "cudnn":
+        return cudnn_lstm(params, state, xs, length)
+    recurrence = scan_lstm if backend == "scan" else fast_lstm
+    states = recurrence(params.w_h, state, lstm_inputs(params, xs))
     return states.h, jax.tree.map(
-        lambda s: jax.lax.dynamic_index_in_dim(s, last, keepdims=False), states
+        lambda s: jax.lax.dynamic_index_in_dim(s, length - 1, keepdims=False), states
     )
 
 
@@ -136,6 +157,7 @@ def unroll_stack(
     xs: Float[Array, "T B D"],
     masks: dropout.Masks,
     length: Int[Array, ""] | int | None = None,
+    backend: Backend = "fast",
 ) -> StackOutput:
     """Runs LSTM layers one above the other, with weight drop and locked dropout.
 
@@ -145,6 +167,7 @@ def unroll_stack(
       xs: embedded tokens.
       masks: of this window, `masks.no_masks(len(layers))` for evaluation.
       length: how many steps are real, see `unroll_lstm`.
+      backend: see `unroll_lstm`.
     """
     new_carry = []
     after_layer = (*masks.hidden, masks.output)
@@ -156,7 +179,7 @@ def unroll_stack(
             w_x=dropout.apply(weight_masks.w_x, params.w_x),
             w_h=dropout.apply(weight_masks.w_h, params.w_h),
         )
-        raw_hs, state = unroll_lstm(params, state, dropped_hs, length)
+        raw_hs, state = unroll_lstm(params, state, dropped_hs, length, backend)
         dropped_hs = dropout.apply(mask, raw_hs)
         new_carry.append(state)
     return StackOutput(raw_hs, dropped_hs, tuple(new_carry))

@@ -32,6 +32,8 @@ def export_program(model: AWDLSTM) -> bytes:
     input; and a carry of zeros [B, H] at the start of a text.
     """
 
+    model = model.clone(lstm_backend="fast")  # of every platform, not of the one at hand
+
     def run(
         params: FlatParams, carry: FlatCarry, inputs: Int[Array, "T B"]
     ) -> tuple[Float[Array, "T B V"], FlatCarry]:

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
 from awd_jax.core import cells, softmax, unroll
@@ -32,6 +33,8 @@ class AWDLSTM(nn.Module):
     output_dropout_rate: float = 0.0
     weight_drop_rate: float = 0.0
     input_weight_drop_rate: float = 0.0
+    lstm_backend: unroll.Backend = "auto"
+    dtype: DTypeLike | None = None  # of activations and products; None: that of the parameters
 
     @property
     def layer_dims(self) -> tuple[tuple[int, int], ...]:
@@ -59,7 +62,7 @@ class AWDLSTM(nn.Module):
     @nn.nowrap
     def initial_carry(self, batch_size: int) -> tuple[cells.LSTMState, ...]:
         """The state of every layer at the start of a text: zeros."""
-        return tuple(cells.init_lstm_state(batch_size, h) for _, h in self.layer_dims)
+        return tuple(cells.init_lstm_state(batch_size, h, self.dtype) for _, h in self.layer_dims)
 
     @nn.nowrap
     def sample_masks(self, key: Key[Array, ""], sequence_ids: Int[Array, "B"]) -> dropout.Masks:
@@ -115,7 +118,9 @@ class AWDLSTM(nn.Module):
         xs = self.embedding[inputs]
         if masks.embedding is not None:
             xs = masks.embedding[inputs] * xs  # only the rows looked up, not all V
-        return unroll.unroll_stack(self.layers, carry, xs, masks, length)
+        if self.dtype is not None:
+            xs = xs.astype(self.dtype)
+        return unroll.unroll_stack(self.layers, carry, xs, masks, length, self.lstm_backend)
 
     def logits(self, features: Float[Array, "*T B D"]) -> Float[Array, "*T B V"]:
         """Unnormalised log-probabilities of the next token, in nats."""

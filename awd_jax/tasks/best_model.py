@@ -14,7 +14,7 @@ from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.errors import InputError
 from awd_jax.models.awd_lstm import AWDLSTM
 from awd_jax.train.checkpoint import Checkpoints
-from awd_jax.train.devices import choose_devices
+from awd_jax.train.devices import check_backend, choose_devices
 from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.recipe import flatten
 from awd_jax.train.state import init_state, make_model
@@ -51,6 +51,7 @@ def load_best_model(config: ConfigDict, workdir: Path) -> BestModel:
         fields, tokens = meta["fields"], tuple(meta["vocabulary"])
         check_same(f"workdir {workdir}", _of_model(fields), _of_model(flatten(config)))
         choose_devices(config.train)  # says in one line if there are none
+        check_backend(config.model)
         trained = _unflatten(fields)
         model = make_model(config.model, len(tokens))
         optimizer = make_optimizer(trained.optimizer)
@@ -59,6 +60,9 @@ def load_best_model(config: ConfigDict, workdir: Path) -> BestModel:
         )
         best = checkpoints.restore_best(shapes)
     params = jax.tree.map(jnp.asarray, averaged_params(best.opt_state, best.params))
+    model = model.clone(
+        dtype=None
+    )  # what it knows is in float32 parameters, however it was trained
     return BestModel(model, params, Vocabulary(tokens), config.data.level, int(best.step))
 
 

@@ -11,7 +11,7 @@ from awd_jax.tasks.draw import generate_sentences
 from awd_jax.tasks.result import write_result
 from awd_jax.train.checkpoint import Checkpoints
 from awd_jax.train.checksum import checksum_arrays, checksum_json
-from awd_jax.train.devices import check_batch, choose_devices
+from awd_jax.train.devices import check_backend, check_batch, choose_devices
 from awd_jax.train.interruption import Interruption
 from awd_jax.train.loop import Trainer
 from awd_jax.train.meta import Identity
@@ -39,6 +39,7 @@ def run_training(
     streams = make_streams(config.train, corpus)
     devices = choose_devices(config.train)
     check_batch(config.train, len(devices))
+    check_backend(config.model)
     fields = describe(config, corpus)
     if base is not None:
         crc32 = checksum_json(checksum_arrays(jax.device_get(base.params)))

@@ -40,3 +40,20 @@ def check_batch(config: ConfigDict, num_devices: int) -> None:
             f"set --config.train.num_devices to a number that divides it, "
             f"or in a new run the batch size to {config.batch_size + missing}",
         )
+
+
+def check_backend(config: ConfigDict) -> None:
+    """Checks that the LSTM of the config's group `model` can run on these devices.
+
+    Raises:
+      InputError: cuDNN is asked for where there is no GPU, or for other than float32.
+    """
+    if config.lstm_backend != "cudnn":
+        return
+    fix = "leave it at auto, or set it to fast"
+    if jax.default_backend() != "gpu":
+        rule = f"needs a GPU, and jax runs on {jax.default_backend()} here"
+        raise InputError("config.model.lstm_backend = cudnn", rule, fix)
+    if config.dtype != "float32":
+        rule = f"computes in float32, and config.model.dtype = {config.dtype}"
+        raise InputError("config.model.lstm_backend = cudnn", rule, fix)

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from ml_collections import ConfigDict
 
+from awd_jax.core.unroll import Backend
 from awd_jax.data.corpus import NAMES
 from awd_jax.data.text import LEVELS
 from awd_jax.errors import InputError
@@ -77,6 +78,8 @@ RULES = {
     "model.output_dropout_rate": RATE,
     "model.weight_drop_rate": RATE,
     "model.input_weight_drop_rate": RATE,
+    "model.lstm_backend": one_of(*get_args(Backend)),
+    "model.dtype": one_of("float32", "bfloat16"),
     "optimizer.name": one_of("sgd", "adam"),
     "optimizer.learning_rate": POSITIVE,
     "optimizer.max_grad_norm": POSITIVE,

@@ -88,6 +88,8 @@ def make_model(config: ConfigDict, vocab_size: int) -> AWDLSTM:
         output_dropout_rate=config.output_dropout_rate,
         weight_drop_rate=config.weight_drop_rate,
         input_weight_drop_rate=config.input_weight_drop_rate,
+        lstm_backend=config.lstm_backend,
+        dtype=jnp.dtype(config.dtype),
     )
 
 

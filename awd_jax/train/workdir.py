@@ -20,6 +20,7 @@ from awd_jax.train.recipe import flatten
 FREE_FIELDS = frozenset(
     {
         "data.dir",
+        "model.lstm_backend",
         "train.num_epochs",
         "train.num_devices",
         "train.checkpoint_minutes",

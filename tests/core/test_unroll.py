@@ -124,9 +124,7 @@ def step_by_step(params, state, xs):
     return jnp.stack(hs), state
 
 
-def by_scan(params, state, xs):
-    states = unroll.scan_lstm(params.w_h, state, lstm_inputs(params, xs))
-    return states.h, jax.tree.map(lambda s: s[-1], states)
+by_scan = functools.partial(unroll.unroll_lstm, backend="scan")
 
 
 @pytest.mark.parametrize("road", [unroll.unroll_lstm, by_scan, step_by_step])

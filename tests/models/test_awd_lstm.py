@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from awd_jax.core import losses, masks
 from awd_jax.models.awd_lstm import AWDLSTM
@@ -240,3 +241,66 @@ def test_length_cuts_the_carry_through_the_whole_model():
         padded.carry,
         output.carry,
     )
+
+
+# ---- the loss without logits, and how products are computed ----
+
+
+def window_loss(model, inputs, carry, drawn):
+    """Of `nll`, whose logits are not all in memory."""
+
+    def loss(params):
+        nll, _ = model.score(params, inputs, jnp.roll(inputs, -1), jnp.ones((T, B)), carry, drawn)
+        return nll / (T * B)
+
+    return loss
+
+
+def test_the_loss_is_that_of_the_logits_with_every_gradient():
+    model, drawn, params, inputs, carry = make(**RATES)
+    expected, got = (
+        jax.jit(jax.value_and_grad(make_it(model, inputs, carry, drawn)))(params)
+        for make_it in (make_loss, window_loss)
+    )
+    jax.tree.map(lambda e, g: np.testing.assert_allclose(g, e, rtol=1e-4, atol=1e-7), expected, got)
+
+
+def all_products(jaxpr):
+    """Every matrix product of a program, in whatever part of it."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield equation
+        for inner in jaxprs_in_params(equation.params):
+            yield from all_products(inner)
+
+
+@pytest.mark.parametrize("backend", ["fast", "scan"])
+def test_bfloat16_rounds_what_is_multiplied_and_nothing_else(monkeypatch, backend):
+    model, drawn, params, inputs, carry = make(**RATES)
+    narrow = model.clone(dtype=jnp.bfloat16, lstm_backend=backend)
+    narrow_carry = tuple(s._replace(h=s.h.astype(jnp.bfloat16)) for s in carry)
+    value, grads = jax.value_and_grad(window_loss(model, inputs, carry, drawn))(params)
+    narrow_grad = jax.jit(jax.value_and_grad(window_loss(narrow, inputs, narrow_carry, drawn)))
+    with monkeypatch.context() as on_tpu:
+        on_tpu.setattr(jax, "default_backend", lambda: "tpu")
+        loss = window_loss(narrow, inputs, narrow_carry, drawn)
+        products = list(all_products(jax.make_jaxpr(jax.grad(loss))(params).jaxpr))
+    assert len(products) >= 3 * (2 * model.num_layers + 1)
+    for product in products:
+        assert {v.aval.dtype for v in product.invars} == {jnp.dtype(jnp.bfloat16)}
+    narrow_value, narrow_grads = narrow_grad(params)
+    assert narrow_value.dtype == jnp.float32
+    np.testing.assert_allclose(narrow_value, value, rtol=1e-3)
+    assert narrow_value != value
+    for narrow, wide in zip(*map(jax.tree.leaves, (narrow_grads, grads)), strict=True):
+        assert narrow.dtype == jnp.float32
+        assert jnp.linalg.norm(narrow - wide) < 0.03 * jnp.linalg.norm(wide)
+
+
+def test_the_carry_of_bfloat16_keeps_its_dtypes():
+    model = AWDLSTM(**SIZES, dtype=jnp.bfloat16)
+    params, inputs, _ = make_window()
+    carry = model.initial_carry(B)
+    _, output = model.forward(params, inputs, carry)
+    assert jax.tree.map(lambda a: a.dtype, output.carry) == jax.tree.map(lambda a: a.dtype, carry)
+    assert {s.c.dtype for s in carry} == {jnp.dtype(jnp.float32)}

@@ -1,0 +1,82 @@
+"""The way to cuDNN and back, through the pure scan that jax has beside it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import rnn
+
+from awd_jax.core import cudnn, unroll
+from awd_jax.core.cells import LSTMState, init_lstm
+
+T, B, D, H, LENGTH = 6, 3, 5, 4, 4
+
+
+@pytest.fixture
+def without_gpu(monkeypatch):
+    def lstm(x, h, c, weights, lengths, *sizes, num_layers, dropout, bidirectional):
+        arrays = rnn.unpack_lstm_weights(weights, *sizes, num_layers, bidirectional)
+        return rnn.lstm_ref(x, h, c, *arrays, lengths, *sizes, num_layers, dropout, bidirectional)
+
+    monkeypatch.setattr(rnn, "lstm", lstm)
+    with jax.numpy_rank_promotion("allow"):  # in jax's own code
+        yield
+
+
+def make_layer():
+    key_params, key_h, key_c, key_xs = jax.random.split(jax.random.key(0), 4)
+    state = LSTMState(jax.random.normal(key_h, (B, H)), jax.random.normal(key_c, (B, H)))
+    return init_lstm(key_params, D, H), state, jax.random.normal(key_xs, (T, B, D))
+
+
+def test_cudnn_gets_the_weights_and_the_length_where_it_wants_them(without_gpu):
+    layer = make_layer()
+
+    def run(backend):
+        def loss(layer):
+            hs, state = unroll.unroll_lstm(*layer, LENGTH, backend)
+            weight = jnp.arange(LENGTH * B * H).reshape(LENGTH, B, H) / 10
+            return jnp.sum(hs[:LENGTH] * weight) + jnp.sum(state.h * jnp.sin(state.c)), state
+
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(layer)
+
+    expected, got = run("scan"), run("cudnn")
+    jax.tree.map(lambda e, g: np.testing.assert_allclose(g, e, rtol=1e-4, atol=1e-5), expected, got)
+
+
+def test_its_outputs_and_state_have_the_dtypes_of_the_fast_road(without_gpu):
+    params, state, xs = make_layer()
+    narrow = params, state._replace(h=state.h.astype(jnp.bfloat16)), xs.astype(jnp.bfloat16)
+    expected, got = (
+        jax.tree.map(lambda a: a.dtype, unroll.unroll_lstm(*narrow, None, backend))
+        for backend in ("fast", "cudnn")
+    )
+    assert got == expected
+
+
+@pytest.mark.parametrize(
+    ("platform", "dtype", "is_cudnn"),
+    [("gpu", "float32", True), ("gpu", "bfloat16", False), ("cpu", "float32", False)],
+)
+def test_it_is_chosen_on_a_gpu_with_float32(monkeypatch, platform, dtype, is_cudnn):
+    params, state, xs = make_layer()
+    called = []
+
+    def cudnn_lstm(params, state, xs, length):
+        called.append(length)
+        return xs, state
+
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(unroll, "cudnn_lstm", cudnn_lstm)
+    state = state._replace(h=state.h.astype(dtype))
+    unroll.unroll_lstm(params, state, xs.astype(dtype), backend="auto")
+    assert called == [T] * is_cudnn
+
+
+def test_the_vector_of_weights_has_torchs_order():
+    params, _, _ = make_layer()
+    w_ih, w_hh, b_ih, b_hh = rnn.unpack_lstm_weights(cudnn.pack(params), D, H, 1, False)
+    np.testing.assert_array_equal(w_ih[0], params.w_x.T)
+    np.testing.assert_array_equal(w_hh[0], params.w_h.T)
+    np.testing.assert_array_equal(b_ih[0], params.b_x)
+    np.testing.assert_array_equal(b_hh[0], params.b_h)

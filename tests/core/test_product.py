@@ -1,0 +1,37 @@
+"""Products whose precision is that of the activations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from awd_jax.core.product import product
+
+X, W = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(((7, 3, 5), (5, 4))))
+
+
+def value_and_grads(function, dtype):
+    weight = jnp.arange(84.0).reshape(7, 3, 4) / 84
+    return jax.value_and_grad(lambda x, w: jnp.sum(weight * function(x, w)), (0, 1))(
+        X.astype(dtype), W
+    )
+
+
+def test_in_float32_it_is_the_product_and_so_are_its_gradients():
+    expected, got = value_and_grads(jnp.matmul, jnp.float32), value_and_grads(product, jnp.float32)
+    jax.tree.map(lambda e, g: np.testing.assert_allclose(g, e, rtol=1e-5), expected, got)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_it_and_its_gradients_have_the_dtypes_of_the_parameters_and_activations(dtype):
+    value, (d_x, d_w) = value_and_grads(product, dtype)
+    assert (value.dtype, d_x.dtype, d_w.dtype) == (jnp.float32, dtype, jnp.float32)
+
+
+def test_in_bfloat16_only_the_factors_are_rounded():
+    """Sums are float32: 256 + 1 is 256 in bfloat16."""
+    ones = jnp.ones((1, 257), jnp.bfloat16)
+    assert product(ones, jnp.ones((257, 1))) == 257
+    assert jax.grad(lambda w: product(ones.T, w).sum())(jnp.ones((1, 1))) == 257
+    # 1 + 2**-9 is 1 in bfloat16
+    np.testing.assert_array_equal(product(ones, jnp.full((257, 1), 1 + 2**-9)), [[257.0]])
