@@ -70,7 +70,8 @@ class Train:
         """A step; the device is one behind at most."""
         length = self._config.train.bptt
         start = self._num_done % TRAINED_WINDOWS * length
-        batch = windows.window_batch(self._stream, start, length)
+        padded_length = windows.padded_length(length, length)
+        batch = windows.window_batch(self._stream, start, length, padded_length)
         rate = learning_rate(self._config.optimizer, 1, length, length)
         self.state = self._train_step(
             self.state,
@@ -159,7 +160,7 @@ def programs(settings: dict[str, Any]) -> dict[str, Any]:
             for epoch in range(1, config.train.num_epochs + 1)
         ]
     )
-    padded = np.array([windows.bucket(length) for length in lengths.tolist()])
+    padded = np.array([windows.padded_length(n, config.train.bptt) for n in lengths.tolist()])
     counts = {"lengths": len(np.unique(lengths)), "programs": len(np.unique(padded))}
     return {"programs": counts | {"padding": float(padded.sum() / lengths.sum() - 1)}}
 

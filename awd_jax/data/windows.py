@@ -8,6 +8,7 @@ from jaxtyping import Float32, Int, Int32
 from awd_jax.errors import InputError
 
 BUCKET = 8
+DEVIATION = 5  # standard deviation of a training window's length
 
 
 class Windows(NamedTuple):
@@ -69,7 +70,7 @@ def epoch_windows(num_rows: int, bptt: int, seed: int, epoch: int) -> Windows:
     left = num_rows - 1
     while left > 0:
         base = bptt if random.random_sample() < 0.95 else bptt / 2
-        length = min(max(5, int(random.normal(base, 5))), left)
+        length = min(max(5, int(random.normal(base, DEVIATION))), left)
         lengths.append(length)
         left -= length
     return _consecutive(lengths)
@@ -92,21 +93,33 @@ def bucket(length: int) -> int:
     return -(-length // BUCKET) * BUCKET
 
 
+def padded_length(length: int, bptt: int) -> int:
+    """What a training window is padded to: a dozen lengths at most, programs to compile.
+
+    Lengths crowd around bptt / 2 and bptt. Only there each `bucket` is of use: a
+    rare shorter one is padded up to the crowd above it.
+    """
+    for mean in (bptt // 2, bptt):
+        if length <= mean + 3 * DEVIATION:
+            return bucket(max(length, mean - 2 * DEVIATION))
+    return bucket(length)
+
+
 def window_batch(
     stream: Int32[np.ndarray, "rows B"],
     start: int,
     length: int,
-    padded_length: int | None = None,
+    padded_length: int,
 ) -> Batch:
-    """One window of a stream, padded with zeros to `padded_length` (None: `bucket(length)`).
+    """One window of a stream, padded with zeros to `padded_length`.
 
     Raises:
       ValueError: the window does not lie in the stream, or is longer than `padded_length`.
     """
     num_rows, batch_size = stream.shape
-    shape = (bucket(length) if padded_length is None else padded_length, batch_size)
-    if not (0 <= start < start + length < num_rows and length <= shape[0]):
-        raise ValueError(f"window {start}+{length} of {num_rows} rows, padded to {shape[0]}")
+    shape = (padded_length, batch_size)
+    if not (0 <= start < start + length < num_rows and length <= padded_length):
+        raise ValueError(f"window {start}+{length} of {num_rows} rows, padded to {padded_length}")
     batch = Batch(np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.float32))
     batch.inputs[:length] = stream[start : start + length]
     batch.targets[:length] = stream[start + 1 : start + length + 1]

@@ -173,7 +173,8 @@ class Trainer:
 
     def _train_window(self, state: TrainState, epoch: int, start: int, length: int) -> TrainState:
         config = self._config
-        batch = windows.window_batch(self._streams.train, start, length)
+        padded_length = windows.padded_length(length, config.train.bptt)
+        batch = windows.window_batch(self._streams.train, start, length, padded_length)
         rate = learning_rate(config.optimizer, epoch, length, config.train.bptt)
         return self._train_step(
             state,

@@ -8,6 +8,7 @@ from awd_jax.data.windows import (
     bucket,
     epoch_windows,
     fixed_windows,
+    padded_length,
     window_batch,
 )
 from awd_jax.errors import InputError
@@ -28,7 +29,7 @@ def test_columns_are_read_without_the_others():
     tokens = np.arange(12, dtype=np.int32)
     columns = batchify(tokens, 3)[:, 1:2]
     assert np.shares_memory(columns, tokens)
-    batch = window_batch(columns, 1, 2)
+    batch = window_batch(columns, 1, 2, 2)
     assert batch.inputs[:2].tolist() == [[5], [6]]
 
 
@@ -91,16 +92,31 @@ def test_bucket_is_the_next_multiple_of_8(length):
     assert length <= bucket(length) < length + 8
 
 
+@pytest.mark.parametrize("bptt", [70, 140, 150, 200])
+def test_a_run_has_a_dozen_padded_lengths_and_little_padding(bptt):
+    lengths = np.concatenate(
+        [epoch_windows(4_000, bptt, 0, epoch).lengths for epoch in range(300)]
+    ).tolist()
+    padded = [padded_length(length, bptt) for length in lengths]
+    assert len(set(padded)) <= 12
+    assert sum(padded) < 1.06 * sum(lengths)
+
+
+@given(st.integers(1, 300), st.integers(1, 200))
+def test_a_padded_length_is_a_bucket_that_holds_the_window(length, bptt):
+    assert padded_length(length, bptt) >= length
+    assert padded_length(length, bptt) % 8 == 0
+
+
 @given(st.integers(2, 60), st.integers(1, 4), st.data())
 def test_a_window_has_its_rows_and_then_padding(rows, batch_size, data):
     stream = stream_of(rows * batch_size, batch_size) + np.int32(1)
     start = data.draw(st.integers(0, rows - 2))
     length = data.draw(st.integers(1, rows - 1 - start))
-    padded = data.draw(st.none() | st.integers(length, 100))
-    batch = window_batch(stream, start, length, padded_length=padded)
-    expected_rows = bucket(length) if padded is None else padded
+    padded = data.draw(st.integers(length, 100))
+    batch = window_batch(stream, start, length, padded)
     for array, dtype in zip(batch, (np.int32, np.int32, np.float32), strict=True):
-        assert array.shape == (expected_rows, batch_size)
+        assert array.shape == (padded, batch_size)
         assert array.dtype == dtype
         assert not array[length:].any()
     assert (batch.inputs[:length] == stream[start : start + length]).all()
@@ -112,14 +128,17 @@ def test_a_window_has_its_rows_and_then_padding(rows, batch_size, data):
 def test_an_epoch_predicts_every_token_but_the_first_once(rows, batch_size, bptt, seed):
     stream = stream_of(rows * batch_size, batch_size)
     for windows in (epoch_windows(rows, bptt, seed, 0), fixed_windows(rows, bptt)):
-        batches = [window_batch(stream, int(s), int(n)) for s, n in zip(*windows, strict=True)]
+        batches = [
+            window_batch(stream, s, n, n)
+            for s, n in zip(*map(np.ndarray.tolist, windows), strict=True)
+        ]
         seen = np.concatenate([b.targets[b.weights[:, 0] == 1] for b in batches])
         assert (seen == stream[1:]).all()
 
 
 @pytest.mark.parametrize(
     ("start", "length", "padded"),
-    [(0, 10, None), (8, 2, None), (9, 1, 8), (0, 5, 4), (-1, 3, None), (0, 0, None)],
+    [(0, 10, 16), (8, 2, 8), (9, 1, 8), (0, 5, 4), (-1, 3, 8), (0, 0, 8)],
 )
 def test_a_window_outside_the_stream_is_an_error(start, length, padded):
     with pytest.raises(ValueError, match="of 10 rows"):

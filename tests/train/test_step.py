@@ -108,7 +108,7 @@ def test_every_window_draws_its_own_masks(parts):
 
 def test_the_step_knows_only_an_axis_name(parts):
     model, optimizer, train_step = parts
-    batch = split(window_batch(STREAM, 0, 16), 2)
+    batch = split(window_batch(STREAM, 0, 16, 16), 2)
     state = init_state(model, optimizer, 3, B, 2)
     length, rate = jnp.asarray(16), jnp.asarray(30.0)
     mapped = jax.jit(jax.vmap(train_step, (STATE_AXES, 1, None, None), 0, axis_name=AXIS))(
@@ -126,7 +126,7 @@ def test_the_first_step_that_is_not_finite_is_kept(parts):
     model, optimizer, train_step = parts
     step = pmap_train_step(train_step, jax.devices()[:1])
     state = init_state(model, optimizer, 3, B, 1)
-    batch = split(window_batch(STREAM, 0, 16), 1)
+    batch = split(window_batch(STREAM, 0, 16, 16), 1)
     for rate in (1.0, np.nan, 1.0, 1.0):
         state = step(state, batch, np.int32(16), np.float32(rate))
     assert state.first_bad_step == 2
@@ -145,6 +145,6 @@ def test_a_window_of_another_length_in_the_same_bucket_needs_no_new_program(part
     step = pmap_train_step(counted, devices)
     state = make_place(devices, STATE_AXES)(init_state(model, optimizer, 3, B, 1))
     for length in (16, 9, 12, 16):
-        batch = split(window_batch(STREAM, 0, length), 1)
+        batch = split(window_batch(STREAM, 0, length, 16), 1)
         state = step(state, batch, np.int32(length), np.float32(length))
     assert num_traces == 1
