@@ -1,0 +1,80 @@
+"""What an epoch of the PTB recipe costs beyond its bare training steps.
+
+    python experiments/epoch_overhead.py --data=DIR
+
+Trains some epochs on the first tokens of a corpus with the command's own loop: windows, progress,
+metrics log, the wait for the device; then takes the same windows through the same step in a bare
+loop. The first epoch of each, which compiles, does not count.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from awd_jax.data import windows
+from awd_jax.data.corpus import read_corpus
+from awd_jax.tasks.train import run_training
+from awd_jax.train.optimizer import make_optimizer
+from awd_jax.train.state import init_state, make_model
+from awd_jax.train.step import (
+    STATE_AXES,
+    Regularisers,
+    make_place,
+    make_train_step,
+    pmap_train_step,
+)
+from awd_jax.train.streams import make_streams
+from configs import ptb
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="a directory with train.txt and the others")
+    parser.add_argument("--tokens", type=int, default=50_000)
+    parser.add_argument("--epochs", type=int, default=4)
+    options = parser.parse_args()
+
+    config = ptb.get_config()
+    config.data.dir, config.data.max_tokens = options.data, options.tokens
+    train = config.train
+    train.num_devices, train.num_epochs = 1, options.epochs
+    corpus = read_corpus(config.data)
+    with tempfile.TemporaryDirectory() as directory:
+        run_training(config, Path(directory), corpus)
+        lines = (Path(directory) / "timing.jsonl").read_text().splitlines()
+    in_the_loop = [json.loads(line)["train_seconds"] for line in lines]
+
+    stream = make_streams(train, corpus).train
+    model = make_model(config.model, len(corpus.vocabulary))
+    optimizer = make_optimizer(config.optimizer)
+    devices = jax.local_devices()[:1]
+    regularisers = Regularisers(train.activation_reg, train.temporal_activation_reg)
+    step = pmap_train_step(make_train_step(model, optimizer, regularisers, train.seed), devices)
+    state = make_place(devices, STATE_AXES)(
+        init_state(model, optimizer, train.seed, train.batch_size, 1)
+    )
+    for epoch, seconds in enumerate(in_the_loop, start=1):
+        plan = windows.epoch_windows(len(stream), train.bptt, train.seed, epoch)
+        started = time.perf_counter()
+        for start, length in zip(plan.starts.tolist(), plan.lengths.tolist(), strict=True):
+            padded = windows.padded_length(length, train.bptt)
+            batch = windows.window_batch(stream, start, length, padded)
+            batch = jax.tree.map(lambda a: a[:, None], batch)
+            state = step(state, batch, np.int32(length), np.float32(1.0))
+            jax.block_until_ready(state.step)
+        bare = time.perf_counter() - started
+        if epoch > 1:
+            print(
+                f"epoch {epoch}: {len(plan.starts)} windows, {seconds:.1f} s, bare {bare:.1f} s, "
+                f"ratio {seconds / bare:.3f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
