@@ -61,7 +61,7 @@ def make_train_step(
 
         grads, (carry, means) = jax.grad(loss_fn, has_aux=True)(state.params)
         # Every replica has the same number of real tokens: the mean of means is the mean.
-        grads, (loss, nll, ar, tar) = jax.lax.pmean((grads, means), AXIS)
+        grads, (loss, nll, ar, tar) = _mean_over_replicas((grads, means))
         updates, opt_state = optimizer.update(
             grads, state.opt_state, state.params, learning_rate=learning_rate
         )
@@ -86,6 +86,12 @@ def make_train_step(
         )
 
     return train_step
+
+
+def _mean_over_replicas(tree: Any) -> Any:
+    """The one communication of a step: XLA combines it all into one all-reduce."""
+    # Of one replica it would be a copy of every gradient.
+    return tree if jax.lax.axis_size(AXIS) == 1 else jax.lax.pmean(tree, AXIS)
 
 
 def make_eval_step(model: AWDLSTM) -> Callable[..., tuple]:
