@@ -122,6 +122,11 @@ def pmap_eval_step(
     return _pmap(eval_step, devices, (None, 0, 1, None), (0, None), donate=(1,))
 
 
+def pmap_max(devices: Sequence[jax.Device]) -> Callable[[Any], jax.Array]:
+    """The largest of the devices' rows: [devices, n] to [n], the same on each."""
+    return _pmap(lambda row: jax.lax.pmax(row, AXIS), devices, (0,), None, donate=())
+
+
 def make_place(devices: Sequence[jax.Device], axes: Any) -> Callable[[Any], Any]:
     """Returns the identity over devices.
 
