@@ -46,13 +46,16 @@ def own_sequences(
 ) -> Int32[np.ndarray, "rows own"]:
     """The sequences of this process: a view, so that no other is read.
 
-    Where the devices do not divide B, the last sequences are as if there were
-    more: a process has fewer than its devices could share, or none.
+    Where the devices do not divide B, it is as if there were more sequences at
+    the end: a process has fewer than its devices could share, or none.
     """
-    per_device = -(-stream.shape[1] // len(devices))
-    per_process = per_device * num_local(devices)
-    start = jax.process_index() * per_process
-    return stream[:, start : start + per_process]
+    return stream[:, share(stream.shape[1], len(devices), num_local(devices), jax.process_index())]
+
+
+def share(num_sequences: int, num_devices: int, num_local: int, process: int) -> slice:
+    """The sequences of a process that has `num_local` of the devices."""
+    size = -(-num_sequences // num_devices) * num_local
+    return slice(process * size, (process + 1) * size)
 
 
 def check_batch(config: ConfigDict, num_devices: int) -> None:

@@ -179,7 +179,9 @@ class Trainer:
     def _train_window(self, state: TrainState, epoch: int, start: int, length: int) -> TrainState:
         config = self._config
         batch = windows.window_batch(self._own_stream, start, length)
-        rate = learning_rate(config.optimizer, epoch, length, config.train.bptt)
+        rate = learning_rate(
+            config.optimizer, epoch, length, config.train.bptt, config.train.batch_size
+        )
         return self._train_step(
             state,
             jax.tree.map(lambda a: a.reshape(len(a), self._num_local, -1), batch),

@@ -79,6 +79,7 @@ RULES = {
     "model.input_weight_drop_rate": RATE,
     "optimizer.name": one_of("sgd", "adam"),
     "optimizer.learning_rate": POSITIVE,
+    "optimizer.base_batch_size": COUNT_OR_0,
     "optimizer.max_grad_norm": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.decay_epochs": EPOCHS,
