@@ -1,6 +1,6 @@
 """Kills processes of a run at random, and compares what is left with the undisturbed run.
 
-    python experiments/processes.py --processes=4 --kills=6
+    python -m experiments.processes --processes=4 --kills=6
 
 Real processes on this machine, one device each. After each kill all others must end
 within the heartbeat's time; then all are started again with the same command. All that
@@ -15,21 +15,19 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from experiments.kill import differences
 from tests.many import Many
 
 HEARTBEAT = 10  # seconds
 RECIPE = (
     "--config=configs/quickstart.py:smoke",
-    "--config.data.max_tokens=2000",
+    "--config.data.max_tokens=1000",
     "--config.optimizer.learning_rate=20",
     "--config.optimizer.nonmono=1",
     "--config.train.bptt=8",
     "--config.train.log_steps=3",
     "--config.train.checkpoint_steps=5",
-    "--config.train.num_epochs=16",
+    "--config.train.num_epochs=10",
     f"--heartbeat_timeout={HEARTBEAT}",
 )
 
@@ -50,8 +48,8 @@ def main() -> None:
         print(f"calm: {epochs[-1]}")
         for number in range(options.kills):
             with Many(directory, (*RECIPE, f"--workdir={killed}"), options.processes, 1) as many:
-                many.wait_for("parameters", 120)
-                time.sleep(choose.uniform(3, 8))
+                many.wait_for(f"epoch {2 * number + 2} |", 120)  # two epochs further each time
+                time.sleep(choose.uniform(0, 1))
                 victim = choose.randrange(options.processes)
                 many.processes[victim].kill()
                 started = time.monotonic()

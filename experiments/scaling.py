@@ -1,6 +1,6 @@
 """What many devices cost and would give: measured here, reckoned for TPU and GPU.
 
-    python experiments/scaling.py
+    python -m experiments.scaling
 
 Measures one training step on 1 to 8 devices forced out of one CPU, at a fixed total
 work; reads the bytes that a step all-reduces from its compiled program; reckons from
@@ -168,7 +168,9 @@ def tables(measured: dict[int, float], reduced: dict[str, tuple[int, int]]) -> s
                 say = functools.partial(reckon, size, machine, reduced[size.name][1])
                 one, many = say(1, batch), say(n, batch)
                 pays = [
-                    k for k in (2**i for i in range(9)) if k * say(k, batch).total <= 2 * one.total
+                    k
+                    for k in (2**i for i in range(9) if 2**i <= n)
+                    if k * say(k, batch).total <= 2 * one.total
                 ]
                 lines.append(
                     f"| {size.name} | {machine.name} | {batch} | {1000 * one.total:.1f} | "
