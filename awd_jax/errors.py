@@ -49,6 +49,21 @@ class InterruptedRunError(RunError):
         self.exit_code = 128 + signum
 
 
+class ProcessError(RunError):
+    """Another process of the run failed, is gone, or never came.
+
+    Its exit code is that of the other, where it is known; else 3.
+    """
+
+    def __init__(self, message: str, exit_code: int = 3) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class LostProcessError(ProcessError):
+    """Another process is gone: it was killed, or its machine or network failed."""
+
+
 def one_line(error: Exception) -> str:
     """The last line of an error's message, which says most; its type if it has none."""
     lines = str(error).strip().splitlines()

@@ -32,6 +32,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer = optimizer = ConfigDict()
     optimizer.name = "sgd"  # sgd or adam
     optimizer.learning_rate = 30.0  # of a window of bptt tokens; a window's own is * length / bptt
+    # Sequences of the batch that has this rate, that of another being in proportion; 0: any has it.
+    optimizer.base_batch_size = 0
     optimizer.max_grad_norm = 0.25  # clip the global norm of the gradient, before weight decay
     optimizer.weight_decay = 1.2e-6  # L2: this times the parameters joins the clipped gradient
     optimizer.decay_epochs = ()  # after each of these epochs the rate is divided by 10

@@ -72,7 +72,8 @@ class Train:
         start = self._num_done % TRAINED_WINDOWS * length
         padded_length = windows.padded_length(length, length)
         batch = windows.window_batch(self._stream, start, length, padded_length)
-        rate = learning_rate(self._config.optimizer, 1, length, length)
+        batch_size = self._config.train.batch_size
+        rate = learning_rate(self._config.optimizer, 1, length, length, batch_size)
         self.state = self._train_step(
             self.state,
             jax.tree.map(lambda a: a[:, None], batch),

@@ -33,6 +33,14 @@ BAD_INPUTS = {
         "config.train.batch_size = 8: 9 tok",
     ),
     "batch that devices do not divide": ([SMOKE, "--config.train.batch_size=9"], "2 devices"),
+    "half of the flags of several processes": (
+        [SMOKE, "--num_processes=2"],
+        "--process_id: missing",
+    ),
+    "task for one process": (
+        [SMOKE, "--task=generate", "--distributed"],
+        "--task=generate: runs in one process",
+    ),
     "no such backend": ([SMOKE], "JAX_PLATFORMS"),
     "nothing to evaluate": ([SMOKE, "--task=evaluate"], "train first"),
 }

@@ -24,3 +24,5 @@ TASKS = {
     "import_model": import_model,
     "export_model": export_model,
 }
+
+SHARED_TASKS = ("train", "finetune", "evaluate")  # those that several processes can share

@@ -13,6 +13,7 @@ from awd_jax.data.corpus import Corpus
 from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.errors import InputError
 from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.train import processes
 from awd_jax.train.checkpoint import Checkpoints
 from awd_jax.train.devices import check_backend, choose_devices
 from awd_jax.train.optimizer import make_optimizer
@@ -41,6 +42,27 @@ def load_best_model(config: ConfigDict, workdir: Path) -> BestModel:
     Raises:
       InputError: there is no finished epoch, or a damaged one, or one of another model.
     """
+    with processes.together():
+        read = _read_best(config, workdir) if processes.is_first() else None
+    tokens, step = processes.broadcast_json(read and (read.tokens, read.step))
+    model = make_model(config.model, len(tokens))
+    shapes = jax.eval_shape(lambda: model.init_params(jax.random.key(0)))
+    params = processes.broadcast_arrays(shapes if read is None else read.params)
+    params = jax.tree.map(jnp.asarray, params)
+    # Tasks compute in float32, as the parameters are, whatever the products of training were.
+    model = model.clone(dtype=None)
+    return BestModel(model, params, Vocabulary(tuple(tokens)), config.data.level, step)
+
+
+class _Read(NamedTuple):
+    """What of a checkpoint makes a model."""
+
+    params: optax.Params
+    tokens: list[str]
+    step: int
+
+
+def _read_best(config: ConfigDict, workdir: Path) -> _Read:
     directory = workdir / CHECKPOINTS
     if not directory.is_dir():
         raise InputError(
@@ -48,7 +70,7 @@ def load_best_model(config: ConfigDict, workdir: Path) -> BestModel:
         )
     with Checkpoints(directory) as checkpoints:
         meta = checkpoints.best_meta()
-        fields, tokens = meta["fields"], tuple(meta["vocabulary"])
+        fields, tokens = meta["fields"], meta["vocabulary"]
         check_same(f"workdir {workdir}", _of_model(fields), _of_model(flatten(config)))
         choose_devices(config.train)  # says in one line if there are none
         check_backend(config.model)
@@ -59,11 +81,7 @@ def load_best_model(config: ConfigDict, workdir: Path) -> BestModel:
             lambda: init_state(model, optimizer, 0, trained.train.batch_size, 1)
         )
         best = checkpoints.restore_best(shapes)
-    params = jax.tree.map(jnp.asarray, averaged_params(best.opt_state, best.params))
-    model = model.clone(
-        dtype=None
-    )  # what it knows is in float32 parameters, however it was trained
-    return BestModel(model, params, Vocabulary(tokens), config.data.level, int(best.step))
+    return _Read(averaged_params(best.opt_state, best.params), tokens, int(best.step))
 
 
 def read_splits(config: ConfigDict, best: BestModel) -> Corpus:

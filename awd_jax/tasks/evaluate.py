@@ -6,10 +6,12 @@ from ml_collections import ConfigDict
 
 from awd_jax.tasks.best_model import load_best_model, read_splits
 from awd_jax.tasks.result import write_result
+from awd_jax.train import processes
 from awd_jax.train.devices import choose_devices
 from awd_jax.train.evaluation import make_evaluate
 from awd_jax.train.report import describe_nll
 from awd_jax.train.streams import make_streams
+from awd_jax.train.workdir import describe
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> None:
@@ -20,11 +22,16 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
         cannot be read or has another vocabulary.
     """
     best = load_best_model(config, workdir)
-    corpus = read_splits(config, best)
-    streams = make_streams(config.train, corpus)
-    evaluate_stream = make_evaluate(best.model, config.train.bptt, choose_devices(config.train))
+    with processes.together():
+        corpus = read_splits(config, best)
+        streams = make_streams(config.train, corpus)
+        devices = choose_devices(config.train)
+    processes.check_same(describe(config, corpus), but=("data.dir",))
+    evaluate_stream = make_evaluate(best.model, config.train.bptt, devices)
     valid_nll = evaluate_stream(best.params, streams.valid)
     test_nll = evaluate_stream(best.params, streams.test)
+    if not processes.is_first():
+        return
     write_result(workdir, "evaluate", corpus, valid_nll, test_nll)
     print(f"best model of step {best.step}")
     print(f"valid {describe_nll(valid_nll, corpus.level)}")

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from awd_jax.tasks.best_model import load_best_model, read_splits
 from awd_jax.tasks.train import run_training
+from awd_jax.train import processes
 
 DIRECTORY = "finetune"  # of the finetuned run, in the workdir of the run it starts from
 
@@ -23,7 +24,8 @@ def finetune(config: ConfigDict, workdir: Path) -> None:
       RunError: as `load_best_model`, `read_splits` and `train`.
     """
     best = load_best_model(config, workdir)
-    corpus = read_splits(config, best)
+    with processes.together():
+        corpus = read_splits(config, best)
     config = config.copy_and_resolve_references()
     config.optimizer.averaging = True
     run_training(config, workdir / DIRECTORY, corpus, best)

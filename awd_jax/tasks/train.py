@@ -1,6 +1,9 @@
 """Trains a model, or goes on training it, and tests the best one."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -9,13 +12,14 @@ from awd_jax.data.corpus import Corpus
 from awd_jax.tasks.best_model import BestModel
 from awd_jax.tasks.draw import generate_sentences
 from awd_jax.tasks.result import write_result
-from awd_jax.train.checkpoint import Checkpoints
+from awd_jax.train import processes
 from awd_jax.train.checksum import checksum_arrays, checksum_json
 from awd_jax.train.devices import check_backend, check_batch, choose_devices
 from awd_jax.train.interruption import Interruption
-from awd_jax.train.loop import Trainer
+from awd_jax.train.loop import Trained, Trainer
 from awd_jax.train.meta import Identity
-from awd_jax.train.report import Report, describe_nll
+from awd_jax.train.report import Report, Silence, describe_nll
+from awd_jax.train.shared_checkpoints import open_checkpoints
 from awd_jax.train.streams import make_streams, read_corpus
 from awd_jax.train.workdir import CHECKPOINTS, describe, open_workdir
 
@@ -29,27 +33,30 @@ def train(config: ConfigDict, workdir: Path) -> None:
         another run, or one in use. Or: no checkpoint of the workdir can be used.
       RunError: as `Trainer.train`.
     """
-    run_training(config, workdir, read_corpus(config.data))
+    with processes.together():
+        corpus = read_corpus(config.data)
+    run_training(config, workdir, corpus)
 
 
 def run_training(
     config: ConfigDict, workdir: Path, corpus: Corpus, base: BestModel | None = None
 ) -> None:
     """`train` on a corpus that has been read; finetunes where there is a `base`."""
-    streams = make_streams(config.train, corpus)
-    devices = choose_devices(config.train)
-    check_batch(config.train, len(devices))
-    check_backend(config.model)
+    with processes.together():
+        devices = choose_devices(config.train)
+        check_batch(config.train, len(devices))
+        check_backend(config.model)
+        streams = make_streams(config.train, corpus)
     fields = describe(config, corpus)
+    processes.check_same(fields, but=("data.dir",))
     if base is not None:
         crc32 = checksum_json(checksum_arrays(jax.device_get(base.params)))
         fields["base"] = f"step {base.step}, crc32 {crc32:08x}"
     identity = Identity(fields, corpus.vocabulary.tokens)
     with (
-        open_workdir(workdir, fields),
+        _open_run(workdir, fields) as report,
         Interruption() as interruption,
-        Report(workdir) as report,
-        Checkpoints(workdir / CHECKPOINTS, identity) as checkpoints,
+        open_checkpoints(workdir / CHECKPOINTS, identity) as checkpoints,
     ):
         counts = ", ".join(f"{s} {len(getattr(corpus, s)):,}" for s in streams._fields)
         report.say(f"{corpus.name}: {counts} tokens, {len(corpus.vocabulary):,} kinds")
@@ -65,18 +72,31 @@ def run_training(
             interruption,
             base=None if base is None else base.params,
         ).train()
-        write_result(workdir, "result", corpus, trained.valid_nll, trained.test_nll)
-        report.say(f"best model | valid {describe_nll(trained.valid_nll, corpus.level)}")
-        report.say(f"best model | test {describe_nll(trained.test_nll, corpus.level)}")
-        if corpus.entropy is not None:
-            report.say(f"the source itself | {describe_nll(corpus.entropy, corpus.level)}")
-        if config.train.num_samples:
-            samples = generate_sentences(
-                trained.model,
-                trained.params,
-                corpus,
-                config.train.num_samples,
-                config.train.seed,
-            )
-            for sentence in samples:
-                report.say(f"> {sentence}")
+        if processes.is_first():
+            write_result(workdir, "result", corpus, trained.valid_nll, trained.test_nll)
+            _report_result(config, corpus, trained, report)
+
+
+@contextlib.contextmanager
+def _open_run(workdir: Path, fields: dict[str, Any]) -> Iterator[Report]:
+    """Locks the directory and opens its reports: in process 0, for all."""
+    with contextlib.ExitStack() as stack:
+        report: Report = Silence()
+        with processes.together():
+            if processes.is_first():
+                stack.enter_context(open_workdir(workdir, fields))
+                report = stack.enter_context(Report(workdir))
+        yield report
+
+
+def _report_result(config: ConfigDict, corpus: Corpus, trained: Trained, report: Report) -> None:
+    report.say(f"best model | valid {describe_nll(trained.valid_nll, corpus.level)}")
+    report.say(f"best model | test {describe_nll(trained.test_nll, corpus.level)}")
+    if corpus.entropy is not None:
+        report.say(f"the source itself | {describe_nll(corpus.entropy, corpus.level)}")
+    if config.train.num_samples:
+        samples = generate_sentences(
+            trained.model, trained.params, corpus, config.train.num_samples, config.train.seed
+        )
+        for sentence in samples:
+            report.say(f"> {sentence}")

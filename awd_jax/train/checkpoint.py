@@ -19,6 +19,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from awd_jax.errors import InputError, StorageError, one_line
+from awd_jax.train import processes
 from awd_jax.train.checksum import checksum_arrays
 from awd_jax.train.meta import (
     FIX,
@@ -66,6 +67,8 @@ class Checkpoints(contextlib.AbstractContextManager):
             raise next(iter(damaged.values()))
         self._notes = [self._set_aside(path, error) for path, error in damaged.items()]
         self._delete_discarded()
+        if not read_only:
+            self._directory.mkdir(parents=True, exist_ok=True)
         policy = ocp.checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self._directory,
@@ -78,10 +81,15 @@ class Checkpoints(contextlib.AbstractContextManager):
                         policy.BestN(get_metric_fn=rank, reverse=True, n=1),
                     ]
                 ),
+                create=False,  # orbax cannot, for one of several processes
                 cleanup_tmp_directories=not read_only,
                 # Moved at once, then deleted by us: a kill must not leave half of a checkpoint.
                 todelete_subdir=None if read_only else _DISCARDED,
                 read_only=read_only,
+                # Of several, process 0 saves and restores alone: see `shared_checkpoints`.
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    active_processes=None if processes.count() == 1 else {0}
+                ),
             ),
         )
 

@@ -1,13 +1,15 @@
-"""The devices that a run uses."""
+"""The devices that a run uses, and which sequences each process has on its own."""
 
 import jax
+import numpy as np
+from jaxtyping import Int32
 from ml_collections import ConfigDict
 
 from awd_jax.errors import InputError, one_line
 
 
 def choose_devices(config: ConfigDict) -> list[jax.Device]:
-    """The devices that the config's group `train` asks for.
+    """The devices that the config's group `train` asks for: of all processes, process 0 first.
 
     Raises:
       InputError: there are not so many, or jax finds none.
@@ -23,22 +25,55 @@ def choose_devices(config: ConfigDict) -> list[jax.Device]:
             f"this machine has {len(devices)}",
             "ask for fewer, or for 0 to use all",
         )
-    return devices[: config.num_devices or len(devices)]
+    # By process, not by id: on a pod the ids of neighbours may lie in several processes.
+    processes = range(jax.process_count())
+    return [d for p in processes for d in jax.local_devices(p)[: config.num_devices or None]]
+
+
+def num_local(devices: list[jax.Device]) -> int:
+    """How many of the devices are those of this process."""
+    return sum(device.process_index == jax.process_index() for device in devices)
+
+
+def describe_devices(devices: list[jax.Device]) -> str:
+    """How many there are, of what kind, in how many processes."""
+    where = f" in {jax.process_count()} processes" * (jax.process_count() > 1)
+    return f"{len(devices)} {jax.default_backend()}{where}"
+
+
+def own_sequences(
+    stream: Int32[np.ndarray, "rows B"], devices: list[jax.Device]
+) -> Int32[np.ndarray, "rows own"]:
+    """The sequences of this process: a view, so that no other is read.
+
+    Where the devices do not divide B, it is as if there were more sequences at
+    the end: a process has fewer than its devices could share, or none.
+    """
+    return stream[:, share(stream.shape[1], len(devices), num_local(devices), jax.process_index())]
+
+
+def share(num_sequences: int, num_devices: int, num_local: int, process: int) -> slice:
+    """The sequences of a process that has `num_local` of the devices."""
+    size = -(-num_sequences // num_devices) * num_local
+    return slice(process * size, (process + 1) * size)
 
 
 def check_batch(config: ConfigDict, num_devices: int) -> None:
-    """Checks that the devices share the training batch evenly.
+    """Checks that the devices of all processes share the training batch evenly.
 
     Raises:
-      InputError: they do not.
+      InputError: they do not; it names the nearest batch sizes that would do.
     """
-    missing = -config.batch_size % num_devices
-    if missing:
+    over = config.batch_size % num_devices
+    if over:
+        lower = config.batch_size - over
+        sizes = f"{lower} or {lower + num_devices}" if lower else f"{num_devices}"
+        shared = f" of {jax.process_count()} processes" * (jax.process_count() > 1)
         raise InputError(
             f"config.train.batch_size = {config.batch_size}",
-            f"must be a multiple of the {num_devices} devices",
-            f"set --config.train.num_devices to a number that divides it, "
-            f"or in a new run the batch size to {config.batch_size + missing}",
+            f"must be a multiple of the {num_devices} devices{shared}",
+            f"set --config.train.num_devices (of each process) so that they divide it, "
+            f"or in a new run the batch size to {sizes}",
         )
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Int32
 
 from awd_jax.data import windows
 from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.train.devices import num_local, own_sequences
 from awd_jax.train.state import split_carry
 from awd_jax.train.step import make_eval_step, make_place, pmap_eval_step
 
@@ -25,23 +26,26 @@ def make_evaluate(
     once; the carry goes through from the first to the last. `between_windows` is
     called there, and may raise to end it.
     """
-    num_devices = len(devices)
+    num_replicas = num_local(devices)
     eval_step = pmap_eval_step(make_eval_step(model), devices)
     place = make_place(devices, (None, 0))
 
     def evaluate(params: optax.Params, stream: Int32[np.ndarray, "rows B"]) -> float:
         num_rows, batch_size = stream.shape
-        idle = -batch_size % num_devices  # empty sequences that make the batch divisible
+        own = own_sequences(stream, devices)
+        # Empty sequences make the batch divisible.
+        width = -(-batch_size // len(devices)) * num_replicas
+        idle = width - own.shape[1]
         # No padding but in the last window.
         window_length = windows.bucket(min(bptt, num_rows - 1))
-        carry = split_carry(model.initial_carry(batch_size + idle), num_devices)
+        carry = split_carry(model.initial_carry(width), num_replicas)
         params, carry = place((params, carry))
         sums = []
         plan = windows.fixed_windows(num_rows, window_length)
         for start, length in zip(plan.starts.tolist(), plan.lengths.tolist(), strict=True):
-            batch = windows.window_batch(stream, start, length, window_length)
+            batch = windows.window_batch(own, start, length, window_length)
             batch = jax.tree.map(
-                lambda a: np.pad(a, ((0, 0), (0, idle))).reshape(len(a), num_devices, -1), batch
+                lambda a: np.pad(a, ((0, 0), (0, idle))).reshape(len(a), num_replicas, -1), batch
             )
             carry, nll = eval_step(params, carry, batch, np.int32(length))
             sums.append(nll)

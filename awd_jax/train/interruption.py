@@ -6,8 +6,6 @@ import threading
 from types import FrameType
 from typing import Any
 
-from awd_jax.errors import InterruptedRunError
-
 
 class Interruption(contextlib.AbstractContextManager):
     """While it is entered, a first signal is noted; a second one acts at once, as usual."""
@@ -25,18 +23,6 @@ class Interruption(contextlib.AbstractContextManager):
 
     def __exit__(self, *error: object) -> None:
         self._restore()
-
-    def check(self, where: str) -> None:
-        """Ends the run if a signal has come.
-
-        Args:
-          where: the run stands, for the message.
-
-        Raises:
-          InterruptedRunError: it has.
-        """
-        if self.signum is not None:
-            raise InterruptedRunError(self.signum, where)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         del frame

@@ -16,13 +16,16 @@ from awd_jax.data import windows
 from awd_jax.data.corpus import Corpus
 from awd_jax.errors import InterruptedRunError
 from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.train.agreement import Agreement
 from awd_jax.train.checkpoint import Checkpoints
+from awd_jax.train.devices import describe_devices, num_local, own_sequences
 from awd_jax.train.divergence import check_steps, check_validation
 from awd_jax.train.evaluation import make_evaluate
 from awd_jax.train.interruption import Interruption
 from awd_jax.train.meta import Progress
 from awd_jax.train.optimizer import learning_rate, make_optimizer
 from awd_jax.train.report import Report, describe_nll
+from awd_jax.train.shared_checkpoints import SharedCheckpoints
 from awd_jax.train.state import TrainState, init_state, make_model, means, split_carry, zero_totals
 from awd_jax.train.step import (
     STATE_AXES,
@@ -57,7 +60,7 @@ class Trainer:
         streams: Streams,
         devices: list[jax.Device],
         report: Report,
-        checkpoints: Checkpoints,
+        checkpoints: Checkpoints | SharedCheckpoints,
         interruption: Interruption,
         base: optax.Params | None = None,
     ) -> None:
@@ -65,11 +68,12 @@ class Trainer:
         self._base = base
         self._level = corpus.level
         self._streams = streams
-        self._num_devices = len(devices)
+        self._own_stream = own_sequences(streams.train, devices)
+        self._devices = devices
+        self._num_local = num_local(devices)
         self._report = report
         self._checkpoints = checkpoints
-        self._interruption = interruption
-        self._last_save = time.monotonic()
+        self._agreement = Agreement(config.train, interruption, devices)
         self._model = make_model(config.model, len(corpus.vocabulary))
         self._optimizer = make_optimizer(config.optimizer, average_from_start=base is not None)
         regularisers = Regularisers(
@@ -83,7 +87,7 @@ class Trainer:
             self._model,
             config.train.bptt,
             devices,
-            lambda: interruption.check("in an evaluation, which will be done again"),
+            self._check_in_evaluation,
         )
 
     def train(self) -> Trained:
@@ -96,10 +100,10 @@ class Trainer:
         """
         config = self._config.train
         state = init_state(
-            self._model, self._optimizer, config.seed, config.batch_size, self._num_devices
+            self._model, self._optimizer, config.seed, self._own_stream.shape[1], self._num_local
         )
         num_params = sum(p.size for p in jax.tree.leaves(state.params))
-        self._report.say(f"{num_params:,} parameters, {self._num_devices} {jax.default_backend()}")
+        self._report.say(f"{num_params:,} parameters, {describe_devices(self._devices)}")
         progress = Progress(epoch=1, window=0, log_bytes=0)
         restored = self._checkpoints.restore_latest(state)
         if restored is not None:
@@ -144,7 +148,8 @@ class Trainer:
         plan = windows.epoch_windows(len(self._streams.train), config.bptt, config.seed, epoch)
         num_windows = len(plan.starts)
         if first_window == 0:
-            carry = split_carry(self._model.initial_carry(config.batch_size), self._num_devices)
+            carry = self._model.initial_carry(self._own_stream.shape[1])
+            carry = split_carry(carry, self._num_local)
             state = state._replace(carry=carry, totals=zero_totals())
         state = self._place(state)
         before = jnp.copy(state.step)
@@ -165,20 +170,21 @@ class Trainer:
                     values = means(state.totals)
                     self._report.metrics(int(state.step), {"epoch": epoch, **values})
                     bar.set_postfix_str(describe_nll(values["train_nll"], self._level))
-                if self._is_save_due(done) or self._interruption.signum:
+                if self._agreement.ask(done):
                     self._save(state, epoch, done)
-                self._interruption.check(f"in epoch {epoch} at window {done}")
+                self._agreement.check(f"in epoch {epoch} at window {done}")
         jax.block_until_ready(state)
         return state, num_windows, time.perf_counter() - started
 
     def _train_window(self, state: TrainState, epoch: int, start: int, length: int) -> TrainState:
         config = self._config
-        padded_length = windows.padded_length(length, config.train.bptt)
-        batch = windows.window_batch(self._streams.train, start, length, padded_length)
-        rate = learning_rate(config.optimizer, epoch, length, config.train.bptt)
+        bptt = config.train.bptt
+        padded_length = windows.padded_length(length, bptt)
+        batch = windows.window_batch(self._own_stream, start, length, padded_length)
+        rate = learning_rate(config.optimizer, epoch, length, bptt, config.train.batch_size)
         return self._train_step(
             state,
-            jax.tree.map(lambda a: a.reshape(len(a), self._num_devices, -1), batch),
+            jax.tree.map(lambda a: a.reshape(len(a), self._num_local, -1), batch),
             np.int32(length),
             np.float32(rate),
         )
@@ -221,10 +227,9 @@ class Trainer:
         self._save(state, epoch + 1, 0, valid_nll)
         return state
 
-    def _is_save_due(self, windows_done: int) -> bool:
-        config = self._config.train
-        by_steps = config.checkpoint_steps and windows_done % config.checkpoint_steps == 0
-        return by_steps or time.monotonic() - self._last_save > 60 * config.checkpoint_minutes
+    def _check_in_evaluation(self) -> None:
+        self._agreement.ask()
+        self._agreement.check("in an evaluation, which will be done again")
 
     def _save(
         self, state: TrainState, epoch: int, window: int, valid_nll: float = math.inf
@@ -232,7 +237,7 @@ class Trainer:
         """Saves a run that goes on at this window of this epoch."""
         check_steps(state, epoch, window)
         self._checkpoints.save(state, Progress(epoch, window, self._report.log_bytes), valid_nll)
-        self._last_save = time.monotonic()
+        self._agreement.saved()
 
     def _test_best(self, like: TrainState) -> Trained:
         best = self._checkpoints.restore_best(like)

@@ -51,14 +51,19 @@ def descend() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def learning_rate(config: ConfigDict, epoch: int, length: int, bptt: int) -> float:
+def learning_rate(config: ConfigDict, epoch: int, length: int, bptt: int, batch_size: int) -> float:
     """The rate of one window (Merity et al. 2018, 4.1): proportional to its length.
+
+    Proportional to the batch too, where the config says for which batch its rate is
+    meant (Goyal et al. 2017, arXiv 1706.02677: the linear scaling rule).
 
     Args:
       config: the group `optimizer`.
       epoch: from 1 on.
       length: tokens of the window.
       bptt: the length that has the config's own rate.
+      batch_size: sequences side by side, over all devices.
     """
+    batch_factor = batch_size / config.base_batch_size if config.base_batch_size else 1.0
     num_decays = sum(epoch > decay_epoch for decay_epoch in config.decay_epochs)
-    return config.learning_rate * 0.1**num_decays * length / bptt
+    return config.learning_rate * 0.1**num_decays * length / bptt * batch_factor

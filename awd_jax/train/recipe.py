@@ -82,6 +82,7 @@ RULES = {
     "model.dtype": one_of("float32", "bfloat16"),
     "optimizer.name": one_of("sgd", "adam"),
     "optimizer.learning_rate": POSITIVE,
+    "optimizer.base_batch_size": COUNT_OR_0,
     "optimizer.max_grad_norm": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.decay_epochs": EPOCHS,

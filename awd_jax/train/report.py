@@ -102,3 +102,34 @@ class Report(contextlib.AbstractContextManager):
         """Prints one readable line, below which a bar may go on."""
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
+
+
+class Silence(Report):
+    """What the processes behind the first one report: nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def rewind(self, log_bytes: int) -> None:
+        """Does nothing."""
+
+    @property
+    def log_bytes(self) -> int:
+        """None: the log is that of process 0."""
+        return 0
+
+    def metrics(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Does nothing."""
+
+    def timing(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Does nothing."""
+
+    def bar(self, windows: range, num_windows: int, epoch: int) -> tqdm:
+        """A bar that does not show."""
+        return tqdm(windows, disable=True)
+
+    def say(self, line: str) -> None:
+        """Does nothing."""

@@ -61,7 +61,7 @@ def make_train_step(
 
         grads, (carry, means) = jax.grad(loss_fn, has_aux=True)(state.params)
         # Every replica has the same number of real tokens: the mean of means is the mean.
-        grads, (loss, nll, ar, tar) = jax.lax.pmean((grads, means), AXIS)
+        grads, (loss, nll, ar, tar) = _mean_over_replicas((grads, means))
         updates, opt_state = optimizer.update(
             grads, state.opt_state, state.params, learning_rate=learning_rate
         )
@@ -88,6 +88,12 @@ def make_train_step(
     return train_step
 
 
+def _mean_over_replicas(tree: Any) -> Any:
+    """The one communication of a step: XLA combines it all into one all-reduce."""
+    # Of one replica it would be a copy of every gradient.
+    return tree if jax.lax.axis_size(AXIS) == 1 else jax.lax.pmean(tree, AXIS)
+
+
 def make_eval_step(model: AWDLSTM) -> Callable[..., tuple]:
     """Returns what one replica does with its part of one window of evaluation."""
 
@@ -112,6 +118,11 @@ def pmap_eval_step(
 ) -> Callable[..., tuple]:
     """The evaluation step over devices. Donates the carry."""
     return _pmap(eval_step, devices, (None, 0, 1, None), (0, None), donate=(1,))
+
+
+def pmap_max(devices: Sequence[jax.Device]) -> Callable[[Any], jax.Array]:
+    """The largest of the devices' rows: [devices, n] to [n], the same on each."""
+    return _pmap(lambda row: jax.lax.pmax(row, AXIS), devices, (0,), None, donate=())
 
 
 def make_place(devices: Sequence[jax.Device], axes: Any) -> Callable[[Any], Any]:

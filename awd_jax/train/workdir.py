@@ -28,6 +28,8 @@ FREE_FIELDS = frozenset(
         "train.num_samples",
     }
 )
+# Fields younger than some workdirs, with the value that says what was done before there was one.
+_YOUNGER_FIELDS = {"optimizer.base_batch_size": 0, "model.dtype": "float32"}
 # The groups that make a run what it is; the others belong to tasks that start from its result.
 _OWN_GROUPS = ("name", "data", "model", "optimizer", "train")
 CHECKPOINTS = "checkpoints"  # the directory in a workdir that holds them
@@ -50,6 +52,8 @@ def check_same(place: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None
     Raises:
       InputError: they differ; it names the first fields.
     """
+    older = {name: v for name, v in _YOUNGER_FIELDS.items() if name in ours}
+    theirs = {**older, **theirs}
     differing = [
         f"{name} = {theirs.get(name)!r} there, {ours.get(name)!r} here"
         for name in {**ours, **theirs}

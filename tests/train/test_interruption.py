@@ -1,19 +1,25 @@
 import signal
 
+import jax
 import pytest
 
 from awd_jax.errors import InterruptedRunError
+from awd_jax.train.agreement import Agreement
 from awd_jax.train.interruption import Interruption
+from tests.train.tiny import make_tiny_config
 
 
 @pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_noted_and_ends_the_run_at_the_next_check(signum, exit_code):
     before = signal.getsignal(signum)
     with Interruption() as interruption:
-        interruption.check("here")
+        agreement = Agreement(make_tiny_config().train, interruption, jax.devices()[:1])
+        assert not agreement.ask()
+        agreement.check("here")
         signal.raise_signal(signum)
+        assert agreement.ask()
         with pytest.raises(InterruptedRunError, match=rf"by {signum.name} in epoch 3") as error:
-            interruption.check("in epoch 3")
+            agreement.check("in epoch 3")
     assert error.value.exit_code == exit_code
     assert signal.getsignal(signum) is before
 

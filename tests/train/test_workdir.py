@@ -26,6 +26,17 @@ def test_the_same_run_may_open_its_workdir_again(tmp_path, corpus):
     open_and_close(tmp_path / "run", describe(config, corpus))
 
 
+def test_a_workdir_older_than_a_field_is_still_that_of_its_run(tmp_path, corpus):
+    config = default.get_config("smoke")
+    fields = describe(config, corpus)
+    del fields["optimizer.base_batch_size"]
+    open_and_close(tmp_path / "run", fields)
+    open_and_close(tmp_path / "run", describe(config, corpus))
+    config.optimizer.base_batch_size = 20
+    with pytest.raises(InputError, match="base_batch_size = 0 there, 20 here"):
+        open_and_close(tmp_path / "run", describe(config, corpus))
+
+
 def test_what_tasks_after_training_are_told_is_not_of_the_run(corpus):
     config = default.get_config("smoke")
     fields = describe(config, corpus)

@@ -1,0 +1,108 @@
+"""What the processes of a run tell one another; of one process alone, nothing.
+
+All but `count` and `is_first` are called by every process at the same place of
+the program, and wait there for the others.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from awd_jax.errors import InputError, ProcessError, RunError
+
+
+def count() -> int:
+    """How many processes the run has."""
+    # jax starts its backend to say so, which fails where there is none.
+    return jax.process_count() if jax.distributed.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this is process 0, which alone writes, logs and prints."""
+    return count() == 1 or jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What fails in one process fails in all of them.
+
+    Raises:
+      RunError: the body's own; or that another process had one (ProcessError).
+    """
+    if count() == 1:
+        yield
+        return
+    failure = None
+    try:
+        yield
+    except RunError as error:
+        failure = error
+    exit_codes = multihost_utils.process_allgather(np.int32(failure.exit_code if failure else 0))
+    if failure is not None:
+        raise failure
+    for process, exit_code in enumerate(exit_codes.tolist()):
+        if exit_code:
+            raise ProcessError(f"process {process} of {count()} failed and says why", exit_code)
+
+
+def broadcast_json(value: Any) -> Any:
+    """The value of process 0, as JSON gives it back; those of the others do not matter."""
+    if count() == 1:
+        return value
+    content = np.frombuffer(json.dumps(value).encode() if is_first() else b"", np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(content.size)))
+    return json.loads(_broadcast_bytes(content, size).tobytes())
+
+
+def broadcast_arrays(tree: Any) -> Any:
+    """The arrays of process 0, bit for bit; those of the others give shapes and dtypes."""
+    if count() == 1:
+        return tree
+    leaves, structure = jax.tree.flatten(tree)
+    sizes = [np.dtype(leaf.dtype).itemsize * leaf.size for leaf in leaves]
+    content = b"".join(np.asarray(leaf).tobytes() for leaf in leaves) if is_first() else b""
+    told = _broadcast_bytes(np.frombuffer(content, np.uint8), sum(sizes))
+    parts = np.split(told, np.cumsum(sizes)[:-1])
+    arrays = [
+        part.view(leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, arrays)
+
+
+def gather_rows(tree: Any) -> Any:
+    """The rows of all processes, those of process 0 first, on the host of each."""
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def check_same(fields: dict[str, Any], but: tuple[str, ...]) -> None:
+    """Checks that what a run depends on is the same in every process.
+
+    Args:
+      fields: by name, values that JSON knows.
+      but: names of those that may differ.
+
+    Raises:
+      InputError: it is not; the process that differs from process 0 names the first field.
+      ProcessError: another process differs.
+    """
+    if count() == 1:
+        return
+    with together():
+        first = broadcast_json(fields)
+        for name, ours in fields.items():
+            if name not in but and first.get(name) != ours:
+                raise InputError(
+                    f"process {jax.process_index()} has {name} = {ours!r}",
+                    f"process 0 has {first.get(name)!r}",
+                    "give all processes the same flags and the same corpus",
+                )
+
+
+def _broadcast_bytes(content: np.ndarray, size: int) -> np.ndarray:
+    # As bytes: jax broadcasts by a sum, which would make 0 of -0.
+    return multihost_utils.broadcast_one_to_all(content if is_first() else np.zeros(size, np.uint8))

@@ -1,0 +1,218 @@
+"""What many devices cost and would give: measured here, reckoned for TPU and GPU.
+
+    python -m experiments.scaling
+
+Measures one training step on 1 to 8 devices forced out of one CPU, at a fixed total
+work; reads the bytes that a step all-reduces from its compiled program; reckons from
+these and from published numbers of chips and links. docs/scaling.md has the tables.
+"""
+
+import argparse
+import functools
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from awd_jax.train.optimizer import make_optimizer
+from awd_jax.train.state import TrainState, init_state, make_model
+from awd_jax.train.step import Regularisers, Window, make_train_step, pmap_train_step
+from configs import default
+
+ROOT = Path(__file__).parents[1]
+NUM_DEVICES = (1, 2, 4, 8)
+NUM_STEPS = 15
+
+
+class Size(NamedTuple):
+    """A corpus and its model."""
+
+    name: str
+    vocab_size: int
+    hidden_dim: int
+    batch_size: int
+    bptt: int
+
+
+SIZES = (
+    Size("PTB", 10_000, 1150, 20, 70),
+    Size("WT2", 33_278, 1150, 80, 70),
+    Size("WT103", 267_735, 1840, 60, 140),
+)
+SMALL = Size("small", 2_000, 256, 40, 70)
+
+
+class Machine(NamedTuple):
+    """Published peaks of one chip and of its links, and what is assumed."""
+
+    name: str
+    num_devices: int
+    flops: float  # a second, of float32 products at the default precision: bfloat16, TF32
+    memory: float  # bytes a second
+    link: float  # bytes a second in and out of one chip
+    hop: float  # seconds: assumed, of one step of an all-reduce's ring or tree
+    loop: float  # seconds: assumed, the least that one step of a scan takes
+
+
+MACHINES = (
+    Machine("v5e-8", 8, 197e12, 819e9, 200e9, 1e-6, 2e-6),
+    Machine("v5e-256", 256, 197e12, 819e9, 200e9, 1e-6, 2e-6),
+    Machine("8 H200", 8, 494e12, 4.8e12, 900e9, 5e-6, 10e-6),
+)
+EFFICIENCY = 0.5  # assumed, of the peaks of arithmetic, memory and links
+
+
+def make_step(size: Size, num_devices: int) -> tuple:
+    """The step over devices, its first state and a window, as shapes."""
+    config = default.get_config()
+    config.model.hidden_dim = size.hidden_dim
+    if size is SMALL:
+        config.model.embed_dim = 128
+    model = make_model(config.model, size.vocab_size)
+    optimizer = make_optimizer(config.optimizer)
+    step = pmap_train_step(
+        make_train_step(model, optimizer, Regularisers(2.0, 1.0), 0), jax.devices()[:num_devices]
+    )
+    make_state = functools.partial(init_state, model, optimizer, 0, size.batch_size, num_devices)
+    padded = -(-size.bptt // 8) * 8
+    shape = (padded, num_devices, size.batch_size // num_devices)
+    inputs = jax.ShapeDtypeStruct(shape, np.int32)
+    return step, make_state, (inputs, inputs, jax.ShapeDtypeStruct(shape, np.float32))
+
+
+def measure(num_devices: int) -> float:
+    """The median seconds of a step of the small model."""
+    step, make_state, window = make_step(SMALL, num_devices)
+    state = make_state()
+    batch: Window = tuple(np.ones(w.shape, w.dtype) for w in window)
+    seconds = []
+    for _ in range(NUM_STEPS):
+        started = time.perf_counter()
+        state = step(state, batch, np.int32(SMALL.bptt), np.float32(0.1))
+        jax.block_until_ready(state)
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[3:]))
+
+
+def all_reduces(size: Size) -> tuple[int, int]:
+    """How many all-reduces a compiled step has, and the bytes that go into them."""
+    step, make_state, window = make_step(size, 2)
+    state: TrainState = jax.eval_shape(make_state)
+    length = jax.ShapeDtypeStruct((), np.int32)
+    rate = jax.ShapeDtypeStruct((), np.float32)
+    text = step.lower(state, window, length, rate).compile().as_text()
+    operands = re.findall(r"= (\S+|\(.*?\)) all-reduce(?:-start)?\(", text)
+    shapes = [shape for operand in operands for shape in re.findall(r"f32\[([\d,]*)\]", operand)]
+    num = sum(int(np.prod([int(n) for n in s.split(",") if n])) for s in shapes)
+    return len(operands), 4 * num
+
+
+class Reckoned(NamedTuple):
+    """One step of a machine, in seconds."""
+
+    arithmetic: float
+    exchange: float
+
+    @property
+    def total(self) -> float:
+        """Nothing of the exchange is hidden: it is one, after the backward pass."""
+        return self.arithmetic + self.exchange
+
+
+def reckon(size: Size, machine: Machine, num_bytes: int, num_devices: int, batch: int) -> Reckoned:
+    """A step of `batch` sequences on so many devices of a machine."""
+    b = batch / num_devices
+    dims = (400, size.hidden_dim, size.hidden_dim, 400)
+    flops, memory = machine.flops * EFFICIENCY, machine.memory * EFFICIENCY
+    # Forward, and twice as much backward; tokens of all steps at once.
+    parallel = 6 * size.bptt * b * (400 * size.vocab_size)
+    seconds = 0.0
+    for d, h in itertools.pairwise(dims):
+        parallel += 6 * size.bptt * b * d * 4 * h + 2 * size.bptt * b * h * 4 * h
+        # In the loop, once forward and once backward: a product with w_h, which is read anew.
+        step = max(2 * b * h * 4 * h / flops, 2 * h * 4 * h / memory, machine.loop)
+        seconds += 2 * size.bptt * step
+    # Parameters, gradients, averages: read and written some six times.
+    seconds += parallel / flops + 6 * num_bytes / memory
+    if num_devices == 1:
+        return Reckoned(seconds, 0.0)
+    ring = 2 * (num_devices - 1) / num_devices * num_bytes / (machine.link * EFFICIENCY)
+    return Reckoned(seconds, ring + 2 * np.log2(num_devices) * machine.hop)
+
+
+def tables(measured: dict[int, float], reduced: dict[str, tuple[int, int]]) -> str:
+    """Markdown of all of it."""
+    lines = ["| devices | ms a step | overhead |", "|---|---|---|"]
+    for n, seconds in measured.items():
+        lines.append(f"| {n} | {1000 * seconds:.0f} | {100 * (seconds / measured[1] - 1):+.0f} % |")
+    lines += ["", "| model | all-reduces a step | MB |", "|---|---|---|"]
+    lines += [f"| {name} | {n} | {b / 1e6:.1f} |" for name, (n, b) in reduced.items()]
+    lines += [
+        "",
+        "| model | machine | batch | ms on 1 | ms on all | of it exchange | faster | half at |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for size in SIZES:
+        for machine in MACHINES:
+            n = machine.num_devices
+            own = -(-size.batch_size // n) * n
+            for batch in sorted({own, 8 * own if n == 8 else 4 * own}):
+                say = functools.partial(reckon, size, machine, reduced[size.name][1])
+                one, many = say(1, batch), say(n, batch)
+                pays = [
+                    k
+                    for k in (2**i for i in range(9) if 2**i <= n)
+                    if k * say(k, batch).total <= 2 * one.total
+                ]
+                lines.append(
+                    f"| {size.name} | {machine.name} | {batch} | {1000 * one.total:.1f} | "
+                    f"{1000 * many.total:.1f} | {100 * many.exchange / many.total:.0f} % | "
+                    f"{one.total / many.total:.1f} x | {max(pays)} |"
+                )
+    return "\n".join(lines)
+
+
+def in_own_process(num_devices: int, *arguments: str) -> str:
+    """Runs this script with so many devices, which cannot change in a process."""
+    result = subprocess.run(
+        [sys.executable, __file__, *arguments],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+            "PJRT_NPROC": str(2 * max(NUM_DEVICES)),
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return result.stdout.splitlines()[-1]
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--measure", type=int)
+    parser.add_argument("--size", choices=[size.name for size in SIZES])
+    options = parser.parse_args()
+    if options.measure:
+        print(measure(options.measure))
+    elif options.size:
+        print(json.dumps(all_reduces(next(s for s in SIZES if s.name == options.size))))
+    else:
+        measured = {n: float(in_own_process(n, f"--measure={n}")) for n in NUM_DEVICES}
+        reduced = {s.name: json.loads(in_own_process(2, f"--size={s.name}")) for s in SIZES}
+        print(tables(measured, reduced))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Fifty steps with dropout, the last half averaged, on any number of devices.
+
+    python -m tests.train.fifty_steps NUM_DEVICES FILE
+
+For more devices than the tests have: in a process of its own.
+"""
+
+import sys
+
+import jax
+import numpy as np
+
+from awd_jax.core.ntasgd import observe
+from awd_jax.data.windows import Batch, batchify, window_batch
+from awd_jax.train.optimizer import make_optimizer
+from awd_jax.train.state import init_state, make_model, merge_carry
+from awd_jax.train.step import Regularisers, make_train_step, pmap_train_step
+from configs import default
+
+B, V, BPTT, SEED = 8, 31, 16, 3
+STREAM = batchify(np.random.RandomState(0).randint(0, V, 6000).astype(np.int32), B)
+REGULARISERS = Regularisers(2.0, 1.0)
+NUM_STEPS = 50
+
+
+def make_parts():
+    config = default.get_config("smoke")
+    config.model.num_layers = 2
+    config.optimizer.nonmono = 0
+    model = make_model(config.model, V)
+    optimizer = make_optimizer(config.optimizer)
+    return model, optimizer, make_train_step(model, optimizer, REGULARISERS, SEED)
+
+
+def split(batch: Batch, num_devices: int) -> Batch:
+    return jax.tree.map(lambda a: a.reshape(len(a), num_devices, -1), batch)
+
+
+def train(parts, num_devices: int, num_steps: int = NUM_STEPS, lengths=(13, 16, 9)):
+    """The state behind the last step, and the totals of NLL after each."""
+    model, optimizer, train_step = parts
+    step = pmap_train_step(train_step, jax.devices()[:num_devices])
+    state = init_state(model, optimizer, SEED, B, num_devices)
+    start, nlls = 0, []
+    for i in range(num_steps):
+        length = lengths[i % len(lengths)]
+        batch = split(window_batch(STREAM, start, length, 16), num_devices)
+        state = step(state, batch, np.int32(length), np.float32(30 * length / BPTT))
+        nlls.append(float(state.totals.nll))
+        if i == num_steps // 2:
+            state = state._replace(opt_state=observe(observe(state.opt_state, 1.0), 2.0))
+        start += length
+    return state._replace(carry=merge_carry(state.carry)), np.asarray(nlls)
+
+
+def leaves(state) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+if __name__ == "__main__":
+    state, nlls = train(make_parts(), int(sys.argv[1]))
+    np.savez(sys.argv[2], *leaves(state), nlls)
