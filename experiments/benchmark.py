@@ -37,7 +37,7 @@ SIZES = {
 }
 SCALE = "hidden=256,512,1150,2048,4096 batch=1,4,20,80,256 time=16,32,70,128,256,512 "
 SCALE += "vocab=1000,10000,100000,300000"
-EVALUATED_WINDOWS = 5  # of bptt tokens, in one pass of evaluation
+EVALUATED_WINDOWS = 29  # of bptt tokens, in one pass of evaluation
 
 
 def make_settings(recipe: dict[str, Any], sizes: dict[str, int]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A cell over time, and a stack of them with dropout between the layers."""
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from awd_jax.core import masks as dropout
 from awd_jax.core.cells import (
+    LSTMGates,
     LSTMParams,
     LSTMState,
     activate_gates,
@@ -58,22 +59,34 @@ def fast_lstm(
     every step, T passes over the largest matrix; here the scan makes the
     gradients of the gates alone, and one product over T and B that of `w_h`.
     """
-    return _fast_lstm_forward(w_h, state, from_inputs)[0]
+    return _scan_transposed(w_h, state, from_inputs, lambda _, __, after: _transpose(after))
 
 
 def _fast_lstm_forward(w_h: Array, state: LSTMState, from_inputs: Array) -> tuple[LSTMState, tuple]:
-    w_ht = w_h.T.astype(state.h.dtype)
-
-    def step(state: LSTMState, from_input: Array) -> tuple[LSTMState, tuple]:
-        from_h = multiply("gh,hb->gb", w_ht, state.h, w_h.dtype)
-        gates = activate_gates(*jnp.split(from_input.T + from_h, 4))
-        new_state = lstm_update(gates, state)
-        return new_state, (new_state.h.T, state.c, gates)
-
-    _, (hs, cs_before, gates) = jax.lax.scan(step, _transpose(state), from_inputs)
+    hs, cs_before, gates = _scan_transposed(
+        w_h, state, from_inputs, lambda gates, before, after: (after.h.T, before.c, gates)
+    )
     cs = gates.f * cs_before + gates.i * gates.g  # again, where they are needed: they are not kept
     states = LSTMState(h=hs, c=jnp.swapaxes(cs, 1, 2))
     return states, (w_h, state, hs, cs_before, gates)
+
+
+def _scan_transposed(
+    w_h: Array,
+    state: LSTMState,
+    from_inputs: Array,
+    keep: Callable[[LSTMGates, LSTMState, LSTMState], Any],
+) -> Any:
+    """What to `keep` of each step: of its gates, and of the states before and after, [H, B]."""
+    w_ht = w_h.T.astype(state.h.dtype)
+
+    def step(before: LSTMState, from_input: Array) -> tuple[LSTMState, tuple]:
+        from_h = multiply("gh,hb->gb", w_ht, before.h, w_h.dtype)
+        gates = activate_gates(*jnp.split(from_input.T + from_h, 4))
+        after = lstm_update(gates, before)
+        return after, keep(gates, before, after)
+
+    return jax.lax.scan(step, _transpose(state), from_inputs)[1]
 
 
 def _fast_lstm_backward(residuals: tuple, d_states: LSTMState) -> tuple:

@@ -13,6 +13,9 @@ from awd_jax.train.devices import num_local, own_sequences
 from awd_jax.train.state import split_carry
 from awd_jax.train.step import make_eval_step, make_place, pmap_eval_step
 
+# At least so many a window: each one lays out the weights anew, which a narrow one must not pay.
+WINDOW_TOKENS = 1024
+
 
 def make_evaluate(
     model: AWDLSTM,
@@ -37,7 +40,8 @@ def make_evaluate(
         width = -(-batch_size // len(devices)) * num_replicas
         idle = width - own.shape[1]
         # No padding but in the last window.
-        window_length = windows.bucket(min(bptt, num_rows - 1))
+        num_steps = max(bptt, WINDOW_TOKENS // batch_size)
+        window_length = windows.bucket(min(num_steps, num_rows - 1))
         carry = split_carry(model.initial_carry(width), num_replicas)
         params, carry = place((params, carry))
         sums = []
