@@ -17,7 +17,6 @@ import jax
 import numpy as np
 
 from awd_jax.data import windows
-from awd_jax.data.corpus import read_corpus
 from awd_jax.tasks.train import run_training
 from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.state import init_state, make_model
@@ -28,7 +27,7 @@ from awd_jax.train.step import (
     make_train_step,
     pmap_train_step,
 )
-from awd_jax.train.streams import make_streams
+from awd_jax.train.streams import make_streams, read_corpus
 from configs import ptb
 
 
