@@ -10,7 +10,7 @@ from absl import app
 from awd_jax import command_line
 from awd_jax.errors import LostProcessError, RunError
 from awd_jax.tasks import TASKS
-from awd_jax.train import cluster
+from awd_jax.train import cluster, processes
 
 
 def main(argv: Sequence[str]) -> None:
@@ -21,6 +21,7 @@ def main(argv: Sequence[str]) -> None:
     if place is not None:
         cluster.join(place)
     try:
+        processes.check_same({"--task": name}, but=())
         TASKS[name](config, workdir)
     except Exception as error:
         loss = cluster.explain_loss(error)

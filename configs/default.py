@@ -27,7 +27,9 @@ def get_config(variant: str = "") -> ConfigDict:
     model.weight_drop_rate = 0.5  # single weights of w_h
     model.input_weight_drop_rate = 0.0  # single weights of w_x
     model.lstm_backend = "auto"  # scan, fast, cudnn; auto is cudnn on a GPU with float32, else fast
-    model.dtype = "float32"  # or bfloat16: of activations and products; all sums are float32
+    model.dtype = (
+        "float32"  # or bfloat16: of activations and products; parameters, averages, loss: float32
+    )
 
     config.optimizer = optimizer = ConfigDict()
     optimizer.name = "sgd"  # sgd or adam

@@ -1,6 +1,7 @@
 """Several processes as one run: real ones, whose collectives go over the loopback."""
 
 import json
+import shutil
 import signal
 
 import pytest
@@ -97,7 +98,7 @@ def test_its_checkpoints_are_those_of_one_process(two_by_two, capfd):
     assert "resumed in epoch 6 at window 0" in capfd.readouterr().out
 
 
-def test_several_processes_go_on_with_a_run_of_one_and_evaluate_it(directory, on_one_device):
+def test_several_processes_evaluate_a_run_of_one(directory, on_one_device):
     result = read_json(on_one_device, "result")
     with Many(directory, arguments(on_one_device, "--task=evaluate"), **TWO_BY_TWO) as many:
         assert many.exit_codes() == [0, 0], many.says(0) + many.says(1)
@@ -121,12 +122,18 @@ def test_killed_or_stopped_it_goes_on_bit_for_bit(directory, two_by_two):
         assert ("has lost another one" if survivor == 3 else "another task died") in said
     with Many(directory, command, **TWO_BY_TWO) as many:
         many.wait_for("epoch 4 |")
+        assert "resumed in epoch" in many.says(0)
         many.processes[1].send_signal(signal.SIGTERM)
         assert many.exit_codes() == [143, 143], many.says(0) + many.says(1)
         assert many.says(0).splitlines()[-1] == many.says(1).splitlines()[-1]
         assert "stopped by SIGTERM in " in many.says(1)
+    alone = directory / "alone"
+    shutil.copytree(workdir, alone)
+    train(make_config(1), alone)  # from the midst of a run of two, with its carry
+    assert_same_run(alone, two_by_two)
     with Many(directory, command, **TWO_BY_TWO) as many:
         assert many.exit_codes() == [0, 0], many.says(0) + many.says(1)
+        assert "resumed in epoch" in many.says(0)
     assert read_log(workdir) == log
     assert last_checksums(workdir) == expected
     assert read_json(workdir, "result") == read_json(two_by_two, "result")

@@ -47,7 +47,7 @@ def no_masks(num_layers: int) -> Masks:
 
 def apply(mask: Float[Array, "..."] | None, x: Float[Array, "..."]) -> Float[Array, "..."]:
     """`mask * x`, or `x` itself where there is no mask."""
-    return x if mask is None else mask.astype(x.dtype) * x
+    return x if mask is None else (mask * x.astype(mask.dtype)).astype(x.dtype)
 
 
 def sample_dropout(

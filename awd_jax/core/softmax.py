@@ -7,7 +7,8 @@ from jaxtyping import Array, Float, Int
 from awd_jax.core.losses import token_nll
 from awd_jax.core.product import product
 
-# So many logits may be in memory at a time, 32 MiB of float32. A single time step is not cut.
+# So many logits may be in memory at a time, 32 MiB of float32; or twice as many as the embedding
+# has entries, whose gradient is written for each block. A single time step is not cut.
 BLOCK_LOGITS = 2**23
 
 
@@ -37,7 +38,7 @@ def tied_nll(
     while its logits are there, and the backward pass needs none of them. The
     weights are constants, without a gradient.
     """
-    blocks = _split((features, targets, weights), len(embedding))
+    blocks = _split((features, targets, weights), embedding)
 
     def step(nll: Array, block: tuple) -> tuple[Array, None]:
         return nll + _block_nll(block[0], embedding, bias, *block[1:]), None
@@ -48,7 +49,7 @@ def tied_nll(
 def _tied_nll_forward(
     features: Array, embedding: Array, bias: Array, targets: Array, weights: Array
 ) -> tuple[Array, tuple]:
-    blocks = _split((features, targets, weights), len(embedding))
+    blocks = _split((features, targets, weights), embedding)
     value_and_grad = jax.value_and_grad(_block_nll, argnums=(0, 1, 2))
 
     def step(sums: tuple, block: tuple) -> tuple[tuple, Array]:
@@ -74,15 +75,16 @@ def _block_nll(
     return jnp.sum(weights * token_nll(tied_logits(features, embedding, bias), targets))
 
 
-def _split(arrays: tuple[Array, ...], vocab_size: int) -> tuple[Array, ...]:
+def _split(arrays: tuple[Array, ...], embedding: Array) -> tuple[Array, ...]:
     """[T, ...] to [blocks, T / blocks, ...], with as few blocks as `BLOCK_LOGITS` allows."""
     num_steps, batch_size = arrays[0].shape[:2]
-    logits_of_step = batch_size * vocab_size
+    logits_of_step = batch_size * len(embedding)
+    max_logits = max(BLOCK_LOGITS, 2 * embedding.size)
     num_blocks = next(
         (
             n
             for n in range(1, num_steps)
-            if num_steps % n == 0 and num_steps // n * logits_of_step <= BLOCK_LOGITS
+            if num_steps % n == 0 and num_steps // n * logits_of_step <= max_logits
         ),
         num_steps,
     )

@@ -151,7 +151,7 @@ def unroll_lstm(
       The outputs of all T steps, and the state after step `length`. Outputs of
       padding have no meaning.
     """
-    length = len(xs) if length is None else length
+    length = xs.shape[0] if length is None else length
     if backend == "auto":  # cudnn knows float32 only
         is_for_cudnn = jax.default_backend() == "gpu" and xs.dtype == jnp.float32
         backend = "cudnn" if is_for_cudnn else "fast"

@@ -30,9 +30,11 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
     evaluate_stream = make_evaluate(best.model, config.train.bptt, devices)
     valid_nll = evaluate_stream(best.params, streams.valid)
     test_nll = evaluate_stream(best.params, streams.test)
+    with processes.together():
+        if processes.is_first():
+            write_result(workdir, "evaluate", corpus, valid_nll, test_nll)
     if not processes.is_first():
         return
-    write_result(workdir, "evaluate", corpus, valid_nll, test_nll)
     print(f"best model of step {best.step}")
     print(f"valid {describe_nll(valid_nll, corpus.level)}")
     print(f"test {describe_nll(test_nll, corpus.level)}")

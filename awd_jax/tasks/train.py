@@ -72,8 +72,10 @@ def run_training(
             interruption,
             base=None if base is None else base.params,
         ).train()
+        with processes.together():
+            if processes.is_first():
+                write_result(workdir, "result", corpus, trained.valid_nll, trained.test_nll)
         if processes.is_first():
-            write_result(workdir, "result", corpus, trained.valid_nll, trained.test_nll)
             _report_result(config, corpus, trained, report)
 
 

@@ -57,7 +57,8 @@ class Agreement:
             before = self._asked
             self._asked = self._max(np.tile(np.asarray(wish, np.int32), (self._num_local, 1)))
             self._agreed = Wish(*np.asarray(before).tolist())
-        by_steps = config.checkpoint_steps and windows_done % config.checkpoint_steps == 0
+        steps = config.checkpoint_steps
+        by_steps = windows_done and steps and windows_done % steps == 0
         return bool(by_steps or self._agreed.save or self._agreed.signum)
 
     def saved(self) -> None:

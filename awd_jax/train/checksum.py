@@ -16,6 +16,9 @@ def checksum_json(content: Any) -> int:
 def checksum_arrays(tree: Any) -> dict[str, int]:
     """Of each array in a tree on the host, by its path."""
     return {
-        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).data)
+        # As bytes: numpy gives no buffer of bfloat16.
+        jax.tree_util.keystr(path): zlib.crc32(
+            np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data
+        )
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }

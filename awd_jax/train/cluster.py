@@ -1,5 +1,6 @@
 """Many processes as one run: how each finds the others, and how it leaves them."""
 
+import contextlib
 import os
 import re
 import socket
@@ -11,6 +12,7 @@ from typing import NamedTuple, NoReturn
 import jax
 
 from awd_jax.errors import InputError, LostProcessError, ProcessError, one_line
+from awd_jax.train.devices import local_devices
 
 # An error of all processes ends them at the same time, one of a single process does not.
 _SECONDS_TO_LEAVE = 5
@@ -83,7 +85,7 @@ def join(place: Place) -> None:
     """Waits until all processes have come. Ends this one with an error if they do not.
 
     Raises:
-      InputError: jax cannot find out what was not given.
+      InputError: jax cannot start, or find out what was not given; or it has no devices.
     """
     # jax's own handler of SIGTERM would take it from ours, see `interruption`.
     jax.config.update("jax_enable_preemption_service", False)
@@ -99,14 +101,16 @@ def join(place: Place) -> None:
             initialization_timeout=place.start_timeout + _LONGER,
             heartbeat_timeout_seconds=place.heartbeat_timeout,
         )
-    except Exception as error:  # of any cluster's detection
+    except Exception as error:  # of any cluster's detection, or of an address in use
         raise InputError(
-            "--distributed",
-            f"jax cannot start ({one_line(error)})",
-            "give --coordinator_address, --num_processes and --process_id",
+            f"coordinator address {place.coordinator_address or 'that jax finds'}",
+            f"jax cannot start there ({one_line(error)})",
+            "give a free port of process 0, or all of --coordinator_address, --num_processes and "
+            "--process_id",
         ) from error
     finally:
         timer.cancel()
+    local_devices()  # to say in one line that there are none: what comes next asks how many
 
 
 def _give_up(place: Place) -> None:
@@ -173,5 +177,6 @@ def leave(exit_code: int, others_too: bool) -> NoReturn:
         timer = threading.Timer(_SECONDS_TO_LEAVE, os._exit, [exit_code])
         timer.daemon = True
         timer.start()
-        jax.distributed.shutdown()
+        with contextlib.suppress(Exception):  # the others may be gone: our exit code counts
+            jax.distributed.shutdown()
     sys.exit(exit_code)

@@ -8,17 +8,26 @@ from ml_collections import ConfigDict
 from awd_jax.errors import InputError, one_line
 
 
+def local_devices() -> list[jax.Device]:
+    """The devices of this process.
+
+    Raises:
+      InputError: jax finds none.
+    """
+    try:
+        return jax.local_devices()
+    except RuntimeError as error:
+        fix = "check JAX_PLATFORMS and the installation of jax"
+        raise InputError("jax", one_line(error), fix) from error
+
+
 def choose_devices(config: ConfigDict) -> list[jax.Device]:
     """The devices that the config's group `train` asks for: of all processes, process 0 first.
 
     Raises:
       InputError: there are not so many, or jax finds none.
     """
-    try:
-        devices = jax.local_devices()
-    except RuntimeError as error:
-        fix = "check JAX_PLATFORMS and the installation of jax"
-        raise InputError("jax", one_line(error), fix) from error
+    devices = local_devices()
     if config.num_devices > len(devices):
         raise InputError(
             f"config.train.num_devices = {config.num_devices}",

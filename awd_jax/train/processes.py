@@ -29,7 +29,7 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """What fails in one process fails in all of them.
+    """What fails in one process, by a RunError, fails in all of them.
 
     Raises:
       RunError: the body's own; or that another process had one (ProcessError).

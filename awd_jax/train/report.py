@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from awd_jax.core import losses
 from awd_jax.errors import StorageError
+from awd_jax.train import processes
 
 
 def describe_nll(nll: float, level: str) -> str:
@@ -67,11 +68,13 @@ class Report(contextlib.AbstractContextManager):
 
     def metrics(self, step: int, values: Mapping[str, float | int]) -> None:
         """Adds a line to the metrics log, on disk when this returns."""
-        self._add(self._metrics, step, values)
+        with processes.together():
+            self._add(self._metrics, step, values)
 
     def timing(self, step: int, values: Mapping[str, float | int]) -> None:
         """Adds a line to the log of what depends on the machine."""
-        self._add(self._timing, step, values)
+        with processes.together():
+            self._add(self._timing, step, values)
 
     def _add(self, file: BinaryIO, step: int, values: Mapping[str, float | int]) -> None:
         try:
@@ -118,14 +121,18 @@ class Silence(Report):
 
     @property
     def log_bytes(self) -> int:
-        """None: the log is that of process 0."""
+        """0: the log is that of process 0."""
         return 0
 
     def metrics(self, step: int, values: Mapping[str, float | int]) -> None:
-        """Does nothing."""
+        """Hears whether process 0 could write."""
+        with processes.together():
+            pass
 
     def timing(self, step: int, values: Mapping[str, float | int]) -> None:
-        """Does nothing."""
+        """Hears whether process 0 could write."""
+        with processes.together():
+            pass
 
     def bar(self, windows: range, num_windows: int, epoch: int) -> tqdm:
         """A bar that does not show."""

@@ -28,10 +28,12 @@ class SharedCheckpoints(contextlib.AbstractContextManager):
             self._own = Checkpoints(directory, identity) if processes.is_first() else None
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
-        if kind is None or issubclass(kind, InterruptedRunError):  # all processes come here
-            self.wait()
-        if self._own is not None:
-            self._own.__exit__(kind, *error)
+        try:
+            if kind is None or issubclass(kind, InterruptedRunError):  # all processes come here
+                self.wait()
+        finally:
+            if self._own is not None:
+                self._own.__exit__(kind, *error)
 
     def save(self, state: TrainState, progress: Progress, valid_nll: float = math.inf) -> None:
         """As `Checkpoints.save`."""
