@@ -21,7 +21,9 @@ def multiply(
     subscripts: str, a: Float[Array, "..."], b: Float[Array, "..."], dtype: DTypeLike
 ) -> Float[Array, "..."]:
     """`einsum` of two arrays of the same dtype, summed and given in `dtype`."""
-    if jax.default_backend() == "cpu":  # XLA has no bfloat16 with float32 sums there: the same
+    if jax.default_backend() == "cpu":
+        # XLA has no bfloat16 factors with float32 sums there. In a program it may leave out the
+        # rounding, too.
         a, b = a.astype(dtype), b.astype(dtype)
     return jnp.einsum(subscripts, a, b, preferred_element_type=dtype)
 
