@@ -137,23 +137,6 @@ class AWDLSTM(nn.Module):
         output = self.features(inputs, carry, masks, length)
         return self.logits(output.dropped_hs), output
 
-    def nll(
-        self,
-        inputs: Int[Array, "T B"],
-        targets: Int[Array, "T B"],
-        weights: Float[Array, "T B"],
-        carry: tuple[cells.LSTMState, ...],
-        masks: dropout.Masks | None = None,
-        length: Int[Array, ""] | int | None = None,
-    ) -> tuple[Float[Array, ""], unroll.StackOutput]:
-        """The sum of weights * NLL in nats, and the `features` it came from.
-
-        The same as from the logits, without having all of them in memory.
-        """
-        output = self.features(inputs, carry, masks, length)
-        hs = output.dropped_hs
-        return softmax.tied_nll(hs, self.embedding, self.softmax_bias, targets, weights), output
-
     @nn.nowrap
     def init_params(self, key: Key[Array, ""]) -> Params:
         """Draws the parameters: `init` without a batch to invent."""
@@ -183,7 +166,14 @@ class AWDLSTM(nn.Module):
         masks: dropout.Masks | None = None,
         length: Int[Array, ""] | int | None = None,
     ) -> tuple[Float[Array, ""], unroll.StackOutput]:
-        """`nll` on a tree of parameters."""
-        arguments = (inputs, targets, weights, carry, masks, length)
-        result: Any = self.apply({"params": params}, *arguments, method="nll")
-        return result
+        """The sum of weights * NLL in nats, and the `features` it came from.
+
+        The same as from the logits of `forward`, without having all of them in memory.
+        """
+        output: Any = self.apply(
+            {"params": params}, inputs, carry, masks, length, method="features"
+        )
+        nll = softmax.tied_nll(
+            output.dropped_hs, params["embedding"], params["softmax_bias"], targets, weights
+        )
+        return nll, output

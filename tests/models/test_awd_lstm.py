@@ -247,7 +247,7 @@ def test_length_cuts_the_carry_through_the_whole_model():
 
 
 def window_loss(model, inputs, carry, drawn):
-    """Of `nll`, whose logits are not all in memory."""
+    """Of `score`, whose logits are not all in memory."""
 
     def loss(params):
         nll, _ = model.score(params, inputs, jnp.roll(inputs, -1), jnp.ones((T, B)), carry, drawn)
