@@ -61,7 +61,7 @@ class Train:
         if averaging:  # no progress for long enough
             for loss in [1.0] * (self._config.optimizer.nonmono + 1) + [2.0]:
                 state = state._replace(opt_state=observe(state.opt_state, loss))
-        self.state = make_place(devices, STATE_AXES)(state)
+        self.state = make_place(devices, STATE_AXES, donate=True)(state)
         self._before = jnp.copy(self.state.step)
         self._stream = random_stream(self._config, model.vocab_size, TRAINED_WINDOWS)
         self._num_done = 0

@@ -38,7 +38,7 @@ def main() -> None:
     train_step = make_train_step(model, optimizer, Regularisers(2.0, 1.0), config.train.seed)
     step = pmap_train_step(train_step, devices)
     state = init_state(model, optimizer, config.train.seed, config.train.batch_size, 1)
-    state = make_place(devices, STATE_AXES)(state)
+    state = make_place(devices, STATE_AXES, donate=True)(state)
     tokens = np.random.RandomState(0).randint(
         0, VOCAB_SIZE, (T, 1, config.train.batch_size), np.int32
     )

@@ -55,7 +55,7 @@ def main() -> None:
     devices = jax.local_devices()[:1]
     regularisers = Regularisers(train.activation_reg, train.temporal_activation_reg)
     step = pmap_train_step(make_train_step(model, optimizer, regularisers, train.seed), devices)
-    state = make_place(devices, STATE_AXES)(
+    state = make_place(devices, STATE_AXES, donate=True)(
         init_state(model, optimizer, train.seed, train.batch_size, 1)
     )
     for epoch, seconds in enumerate(in_the_loop, start=1):

@@ -10,7 +10,7 @@ from jaxtyping import Int32
 from awd_jax.data import windows
 from awd_jax.models.awd_lstm import AWDLSTM
 from awd_jax.train.devices import num_local, own_sequences
-from awd_jax.train.state import split_carry
+from awd_jax.train.state import initial_carry
 from awd_jax.train.step import make_eval_step, make_place, pmap_eval_step
 
 # At least so many a window: each one lays out the weights anew, which a narrow one must not pay.
@@ -42,7 +42,7 @@ def make_evaluate(
         # No padding but in the last window.
         num_steps = max(bptt, WINDOW_TOKENS // batch_size)
         window_length = windows.bucket(min(num_steps, num_rows - 1))
-        carry = split_carry(model.initial_carry(width), num_replicas)
+        carry = initial_carry(model, width, num_replicas)
         params, carry = place((params, carry))
         sums = []
         plan = windows.fixed_windows(num_rows, window_length)

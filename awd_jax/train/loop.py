@@ -26,7 +26,7 @@ from awd_jax.train.meta import Progress
 from awd_jax.train.optimizer import learning_rate, make_optimizer
 from awd_jax.train.report import Report, describe_nll
 from awd_jax.train.shared_checkpoints import SharedCheckpoints
-from awd_jax.train.state import TrainState, init_state, make_model, means, split_carry, zero_totals
+from awd_jax.train.state import TrainState, init_state, make_model, means, start_epoch
 from awd_jax.train.step import (
     STATE_AXES,
     Regularisers,
@@ -82,7 +82,7 @@ class Trainer:
         self._train_step = pmap_train_step(
             make_train_step(self._model, self._optimizer, regularisers, config.train.seed), devices
         )
-        self._place = make_place(devices, STATE_AXES)
+        self._place = make_place(devices, STATE_AXES, donate=True)
         self._evaluate = make_evaluate(
             self._model,
             config.train.bptt,
@@ -130,7 +130,8 @@ class Trainer:
 
     def _start_from_base(self, state: TrainState, base: optax.Params) -> TrainState:
         """Saves the base as step 0, which stays the best until an epoch is better."""
-        state = state._replace(params=base, opt_state=self._optimizer.init(base))
+        params = jax.tree.map(jnp.copy, base)  # the steps take the memory of their state
+        state = state._replace(params=params, opt_state=self._optimizer.init(params))
         valid_nll = self._evaluate(base, self._streams.valid)
         self._report.say(f"before | valid {describe_nll(valid_nll, self._level)}")
         self._save(state, 1, 0, valid_nll)
@@ -148,9 +149,7 @@ class Trainer:
         plan = windows.epoch_windows(len(self._streams.train), config.bptt, config.seed, epoch)
         num_windows = len(plan.starts)
         if first_window == 0:
-            carry = self._model.initial_carry(self._own_stream.shape[1])
-            carry = split_carry(carry, self._num_local)
-            state = state._replace(carry=carry, totals=zero_totals())
+            state = start_epoch(state, self._model, self._own_stream.shape[1], self._num_local)
         state = self._place(state)
         before = jnp.copy(state.step)
         started = time.perf_counter()

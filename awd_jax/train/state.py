@@ -103,6 +103,11 @@ def merge_carry(carry: tuple[LSTMState, ...]) -> tuple[LSTMState, ...]:
     return jax.tree.map(lambda s: s.reshape(-1, s.shape[-1]), carry)
 
 
+def initial_carry(model: AWDLSTM, batch_size: int, num_devices: int) -> tuple[LSTMState, ...]:
+    """Zeros, of `batch_size` sequences over so many devices."""
+    return split_carry(model.initial_carry(batch_size), num_devices)
+
+
 def init_state(
     model: AWDLSTM,
     optimizer: optax.GradientTransformation,
@@ -111,13 +116,18 @@ def init_state(
     num_devices: int,
 ) -> TrainState:
     """The state before the first step."""
-    carry = model.initial_carry(batch_size)
     params = model.init_params(make_key(seed, Purpose.INIT))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=optimizer.init(params),
-        carry=split_carry(carry, num_devices),
+        carry=initial_carry(model, batch_size, num_devices),
         totals=zero_totals(),
         first_bad_step=jnp.full((), -1, jnp.int32),
     )
+
+
+def start_epoch(state: TrainState, model: AWDLSTM, batch_size: int, num_devices: int) -> TrainState:
+    """The same parameters, with nothing carried over and nothing summed yet."""
+    carry = initial_carry(model, batch_size, num_devices)
+    return state._replace(carry=carry, totals=zero_totals())

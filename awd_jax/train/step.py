@@ -125,14 +125,17 @@ def pmap_max(devices: Sequence[jax.Device]) -> Callable[[Any], jax.Array]:
     return _pmap(lambda row: jax.lax.pmax(row, AXIS), devices, (0,), None, donate=())
 
 
-def make_place(devices: Sequence[jax.Device], axes: Any) -> Callable[[Any], Any]:
-    """Returns the identity over devices.
+def make_place(
+    devices: Sequence[jax.Device], axes: Any, *, donate: bool = False
+) -> Callable[[Any], Any]:
+    """Returns the identity over devices. With `donate`, and one device, it copies nothing.
 
     Where an array lies is part of what a program is compiled for: state that
     did not come out of a step must pass through here, or the step is compiled
     again for it.
     """
-    return _pmap(lambda tree: tree, devices, (axes,), axes, donate=())
+    is_donated = donate and len(devices) == 1  # what goes to several must be copied
+    return _pmap(lambda tree: tree, devices, (axes,), axes, donate=(0,) if is_donated else ())
 
 
 def _pmap(

@@ -11,7 +11,7 @@ from tests.train.tiny import make_tiny_config, run_training
 
 def make_finetune_config():
     config = make_tiny_config()
-    config.optimizer.learning_rate = 20.0
+    config.optimizer.learning_rate = 10.0
     config.optimizer.nonmono = 1
     config.train.num_epochs = 12
     return config

@@ -135,7 +135,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     run_training(config, tmp_path)
     step = epochs(read_log(tmp_path))[0]["step"]
     config.train.num_epochs = 2
-    monkeypatch.setattr(loop, "learning_rate", lambda *_: 1e38)
+    monkeypatch.setattr(loop, "learning_rate", lambda *_: np.inf)
     with pytest.raises(DivergedError, match=rf"step {step + 1} \(epoch 2, window 1\) is not"):
         run_training(config, tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [str(step + 1)]
