@@ -138,14 +138,14 @@ def test_lstm_equals_numpy_in_values_and_every_gradient(x64, road):
     assert_close(vjp((d_hs, d_last)), gradients)
 
 
-@pytest.mark.parametrize("length", [1, T - 2, T])
-def test_the_fast_road_meets_the_scan_at_every_length_and_under_vmap(x64, length):
+@pytest.mark.parametrize(("length", "batch"), [(1, B), (T - 2, B), (T, B), (T - 1, 11)])
+def test_the_fast_road_meets_the_scan_at_every_length_and_under_vmap(x64, length, batch):
     """Each of two runs has its own weights; what comes from padding is not asked for."""
     d, h, g = 2 * D, H, 4 * H
     params = LSTMParams(normal(0, 2, d, g), normal(1, 2, h, g), normal(2, 2, g), normal(3, 2, g))
-    arguments = params, normal_state(4, 2, B, H), normal(5, 2, T, B, d)
+    arguments = params, normal_state(4, 2, batch, H), normal(5, 2, T, batch, d)
     is_real = (jnp.arange(T) < length)[:, None, None]
-    d_outputs = jnp.where(is_real, normal(6, 2, T, B, H), 0), normal_state(7, 2, B, H)
+    d_outputs = jnp.where(is_real, normal(6, 2, T, batch, H), 0), normal_state(7, 2, batch, H)
 
     def run(lstm):
         def mapped(params, state, xs):
