@@ -19,9 +19,11 @@ def fast_lstm(
 
     - The recurrence is on transposed states, [H, B]: both its products,
       w_h^T @ h forward and w_h @ d_gates backward, have the large matrix on the
-      left, where it is cut into parts for the cores. So the gates are [G, B],
-      and those of all steps the large products want as [G, T * B]. It ends
-      after `length` steps, and has idle columns where they make it faster.
+      left, where it is cut into parts for the cores. It ends after `length`
+      steps, and has idle columns where they make it faster.
+    - So the gates are [G, B], and those of all steps [G, T * B]: then all large
+      products have a left factor that is summed over its first axis, which XLA
+      gives to the faster of its libraries for many rows.
     - What the inputs add to the gates is overwritten, step by step, by the gates.
     - jax's own backward pass adds [B, H]^T @ [B, G] to the gradient of `w_h` at
       every step, T passes over the largest matrix. Here the loop makes the
@@ -88,7 +90,9 @@ def _fast_lstm_backward(residuals: tuple, d_outputs: tuple[Array, LSTMState]) ->
         return _set_row(d_gates, t, at_t), LSTMState(h=d_h, c=d_c * f)
 
     d_last = jax.tree.map(lambda d: _with_idle_columns(d.T.astype(dtype)), d_last)
-    d_gates, d_state = jax.lax.fori_loop(0, length, step, (jnp.zeros_like(gates), d_last))
+    # Not over the gates: XLA does not see that they are read first, and would copy them all, T times.
+    d_gates = jnp.zeros_like(gates)
+    d_gates, d_state = jax.lax.fori_loop(0, length, step, (d_gates, d_last))
     d_gates = jnp.swapaxes(d_gates[:, :, :batch_size], 0, 1).reshape(w_h.shape[1], -1)
     d_b = jnp.sum(d_gates, axis=1)
     d_gates = d_gates.astype(narrow)

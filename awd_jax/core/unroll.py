@@ -77,7 +77,7 @@ def unroll_lstm(
         "fast": fast_lstm,
         "cudnn": cudnn_lstm,
     }
-    length = jnp.asarray(len(xs) if length is None else length)
+    length = jnp.asarray(xs.shape[0] if length is None else length)
     return lstms[backend](params, state, xs, length)
 
 
