@@ -90,7 +90,7 @@ def _fast_lstm_backward(residuals: tuple, d_outputs: tuple[Array, LSTMState]) ->
         return _set_row(d_gates, t, at_t), LSTMState(h=d_h, c=d_c * f)
 
     d_last = jax.tree.map(lambda d: _with_idle_columns(d.T.astype(dtype)), d_last)
-    # Not over the gates: XLA does not see that they are read first, and would copy them all, T times.
+    # Not over the gates: XLA does not see that they are read first, and would copy them, T times.
     d_gates = jnp.zeros_like(gates)
     d_gates, d_state = jax.lax.fori_loop(0, length, step, (d_gates, d_last))
     d_gates = jnp.swapaxes(d_gates[:, :, :batch_size], 0, 1).reshape(w_h.shape[1], -1)
