@@ -9,11 +9,13 @@ which `apply` leaves out of the graph.
 Merity et al. 2018, sections 2 (weight drop) and 4.2-4.3 (locked, embedding).
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.random import threefry_2x32
 from jaxtyping import Array, Float, Int, Key
 
 
@@ -68,8 +70,16 @@ def _is_off(rate: float) -> bool:
 
 
 def _draw(key: Key[Array, ""], shape: Sequence[int], rate: float) -> Float[Array, "..."]:
+    """`jax.random.bernoulli` / keep, from half as many hashes.
+
+    A hash of Threefry is two words. jax joins them to one, so that the parts of a sharded
+    array can be drawn apart, which no mask needs.
+    """
     keep = 1.0 - rate
-    return jax.random.bernoulli(key, keep, tuple(shape)).astype(jnp.float32) / keep
+    counts = jnp.arange(math.prod(shape), dtype=jnp.uint32)
+    words = threefry_2x32(jax.random.bits(key, (2,), jnp.uint32), counts)
+    uniform = (words >> 8).astype(jnp.float32) * 2**-24
+    return (uniform.reshape(shape) < keep).astype(jnp.float32) / keep
 
 
 def sample_weight_drop(

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from awd_jax.core.losses import token_nll
 from awd_jax.core.product import product
@@ -38,7 +38,7 @@ def tied_nll(
     while its logits are there, and the backward pass needs none of them. The
     weights are constants, without a gradient.
     """
-    blocks = _split((features, targets, weights), embedding)
+    blocks = in_blocks((features, targets, weights), embedding)
 
     def step(nll: Array, block: tuple) -> tuple[Array, None]:
         return nll + _block_nll(block[0], embedding, bias, *block[1:]), None
@@ -49,7 +49,7 @@ def tied_nll(
 def _tied_nll_forward(
     features: Array, embedding: Array, bias: Array, targets: Array, weights: Array
 ) -> tuple[Array, tuple]:
-    blocks = _split((features, targets, weights), embedding)
+    blocks = in_blocks((features, targets, weights), embedding)
     value_and_grad = jax.value_and_grad(_block_nll, argnums=(0, 1, 2))
 
     def step(sums: tuple, block: tuple) -> tuple[tuple, Array]:
@@ -75,8 +75,14 @@ def _block_nll(
     return jnp.sum(weights * token_nll(tied_logits(features, embedding, bias), targets))
 
 
-def _split(arrays: tuple[Array, ...], embedding: Array) -> tuple[Array, ...]:
-    """[T, ...] to [blocks, T / blocks, ...], with as few blocks as `BLOCK_LOGITS` allows."""
+def in_blocks(
+    arrays: tuple[Shaped[Array, "T B ..."], ...], embedding: Float[Array, "V D"]
+) -> tuple[Shaped[Array, "K N ..."], ...]:
+    """K blocks of N = T * B / K rows each, as few as `BLOCK_LOGITS` allows.
+
+    Rows, and not time steps: were the logits of a block reshaped for its products, XLA would
+    make their gradient twice, once for each shape.
+    """
     num_steps, batch_size = arrays[0].shape[:2]
     logits_of_step = batch_size * len(embedding)
     max_logits = max(BLOCK_LOGITS, 2 * embedding.size)
@@ -88,4 +94,4 @@ def _split(arrays: tuple[Array, ...], embedding: Array) -> tuple[Array, ...]:
         ),
         num_steps,
     )
-    return tuple(a.reshape(num_blocks, -1, *a.shape[1:]) for a in arrays)
+    return tuple(a.reshape(num_blocks, -1, *a.shape[2:]) for a in arrays)
