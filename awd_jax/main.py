@@ -4,6 +4,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from awd_jax import huge_pages
+
+if __name__ == "__main__":
+    huge_pages.use()  # before the imports that take seconds
+
 import jax
 from absl import app
 
