@@ -5,7 +5,8 @@
 
 PyTorch may live in an environment of its own; without it awd_jax is timed alone. Each case starts
 a fresh process of each (`benchmark_jax.py`, `benchmark_torch.py`) and lets them work in turn, for
-`--seconds` a round, so that both meet the same machine.
+`--seconds` a round, so that all meet the same machine. PyTorch comes twice: as it starts, and
+`tuned`, with a memory allocator that gives nothing back to the system.
 
 Parts: `step`, the whole training step beside its bare matrix products; `evaluation`; `scale`, the
 step with one size varied at a time; `start`, all that comes before the second step. Writes
@@ -25,7 +26,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from awd_jax import huge_pages
+
 ROOT = Path(__file__).parents[1]
+# Of each one's process: awd_jax has that of its command.
+KEEP_MEMORY = "glibc.malloc.mmap_max=0:glibc.malloc.arena_max=1:glibc.malloc.trim_threshold="
+ENVIRONMENTS = {
+    "jax": huge_pages.ENVIRONMENT,
+    "torch": {},
+    "torch tuned": {"GLIBC_TUNABLES": f"glibc.malloc.hugetlb=1:{KEEP_MEMORY}{2**40}"},
+}
 PRODUCTS = ("input products", "recurrent products", "softmax products")
 # What cases vary, and which field of the recipe that is.
 SIZES = {
@@ -98,10 +108,13 @@ class Worker:
     def __init__(self, name: str, python: str, **environment: str) -> None:
         started = time.perf_counter()
         self._process = subprocess.Popen(
-            [python, "-m", f"experiments.benchmark_{name}"],
+            [python, "-m", f"experiments.benchmark_{name.split()[0]}"],
             cwd=ROOT,
             # Threads of OpenMP would else spin while the other process works.
-            env={"OMP_WAIT_POLICY": "PASSIVE", "JAX_PLATFORMS": "cpu"} | os.environ | environment,
+            env={"OMP_WAIT_POLICY": "PASSIVE", "JAX_PLATFORMS": "cpu"}
+            | os.environ
+            | ENVIRONMENTS[name]
+            | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -230,7 +243,7 @@ def main(arguments: list[str]) -> None:
     if subprocess.run([options.torch_python, "-c", "import torch"], capture_output=True).returncode:
         print(f"{options.torch_python} has no torch: awd_jax alone")
     else:
-        pythons["torch"] = options.torch_python
+        pythons |= dict.fromkeys(("torch", "torch tuned"), options.torch_python)
     facts = {"cores": os.cpu_count(), "load before": round(os.getloadavg()[0], 1)}
     for name, python in pythons.items():
         worker = Worker(name, python)

@@ -12,6 +12,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from awd_jax.core.ntasgd import observe
+from awd_jax.core.softmax import in_blocks
 from awd_jax.data import windows
 from awd_jax.models.awd_lstm import AWDLSTM
 from awd_jax.train.evaluation import make_evaluate
@@ -108,38 +109,61 @@ class Evaluate:
 
 
 class Products:
-    """The bare matrix products of one kind in one training step, forward and backward."""
+    """The bare matrix products of one kind in one training step, forward and backward.
+
+    Each is oriented and cut into blocks as the step has it: `core/fast.py`, `core/softmax.py`.
+    """
 
     def __init__(self, settings: dict[str, Any], kind: str) -> None:
-        steps = (settings["train.bptt"], settings["train.batch_size"])
-        key = jax.random.key(0)
-        self._arrays = [
-            tuple(jax.random.normal(key, shape) for shape in ((*steps, d), (d, g), (*steps, g)))
-            for d, g in settings[kind]
-        ]
-        multiply = recurrent_products if kind == "recurrent products" else dense_products
-        self._multiply = jax.jit(lambda layers: [multiply(*arrays) for arrays in layers])
+        t, b = settings["train.bptt"], settings["train.batch_size"]
+        n = t * b
+        self._runs = []
+        for d, g in settings[kind]:
+            if kind == "input products":
+                self._add(input_products, 1, (n, d), (d, g), (g, n))
+            elif kind == "recurrent products":
+                self._add(recurrent_products, 1, (t, d, b), (g, d), (d, g), (t, g, b))
+                self._add(recurrent_weight_product, 1, (n, d), (g, n))
+            else:
+                blocks = jax.eval_shape(in_blocks, (jnp.empty((t, b, d)),), jnp.empty((g, d)))[0]
+                num_blocks, num_rows, _ = blocks.shape
+                self._add(softmax_products, num_blocks, (num_rows, d), (g, d), (num_rows, g))
+
+    def _add(self, products: Callable, num_times: int, *shapes: tuple[int, ...]) -> None:
+        arrays = [jax.random.normal(jax.random.key(0), shape) for shape in shapes]
+        self._runs += [partial(jax.jit(products), *arrays)] * num_times
 
     def run(self) -> None:
         """All of them; the results of two runs are not in memory together."""
-        jax.block_until_ready(self._multiply(self._arrays))
+        for run in self._runs:
+            jax.block_until_ready(run())
 
     def finish(self) -> None:
         """It has waited already."""
 
 
-def dense_products(xs: Array, w: Array, d_ys: Array) -> tuple[Array, ...]:
-    """y = x w over all steps at once, and what its gradients need."""
-    return xs @ w, d_ys @ w.T, jnp.einsum("tbd,tbg->dg", xs, d_ys)
+def input_products(xs: Array, w: Array, d_ys: Array) -> tuple[Array, ...]:
+    """y^T = w^T x^T over all steps at once, and what its gradients need."""
+    return (
+        jnp.einsum("dg,nd->gn", w, xs),
+        jnp.einsum("gn,dg->nd", d_ys, w),
+        jnp.einsum("nd,gn->dg", xs, d_ys),
+    )
 
 
-def recurrent_products(hs: Array, w: Array, d_gates: Array) -> tuple[Array, ...]:
-    """The same where each step has to wait for the one before, except for the gradient of w."""
+def recurrent_products(hs: Array, w_t: Array, w: Array, d_gates: Array) -> tuple[Array, ...]:
+    """The same where each step has to wait for the one before."""
+    return jax.lax.map(lambda h: w_t @ h, hs), jax.lax.map(lambda d: w @ d, d_gates)
 
-    def each_step(xs: Array, w: Array) -> Array:
-        return jax.lax.scan(lambda _, x: (None, x @ w), None, xs)[1]
 
-    return each_step(hs, w), each_step(d_gates, w.T), jnp.einsum("tbd,tbg->dg", hs, d_gates)
+def recurrent_weight_product(hs: Array, d_gates: Array) -> Array:
+    """The gradient of w has to wait for none."""
+    return jnp.einsum("nh,gn->hg", hs, d_gates)
+
+
+def softmax_products(xs: Array, embedding: Array, d_logits: Array) -> tuple[Array, ...]:
+    """Those of one block of rows."""
+    return xs @ embedding.T, d_logits @ embedding, d_logits.T @ xs
 
 
 def facts() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 SIZES = ("vocab", "hidden", "batch", "time")
-NAMES = ("jax", "torch")
+NAMES = ("jax", "torch", "torch tuned")
 Case = dict[str, Any]
 Row = dict[str, str]
 
@@ -32,11 +32,12 @@ def gflops(case: Case, num_layers: int) -> float:
 
 
 def ratio(case: Case, kind: str) -> Row:
-    """The seconds of PyTorch over those of awd_jax, if both are there."""
-    if "torch" not in case:
-        return {}
-    ratios = [t / j for t, j in zip(case["torch"][kind], case["jax"][kind], strict=True)]
-    return {"torch/jax": f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"}
+    """The seconds of PyTorch over those of awd_jax, where both are there."""
+    row = {}
+    for name in (name for name in NAMES[1:] if name in case):
+        ratios = [t / j for t, j in zip(case[name][kind], case["jax"][kind], strict=True)]
+        row[f"{name}/jax"] = f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+    return row
 
 
 def what(case: Case) -> Row:
