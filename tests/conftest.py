@@ -1,6 +1,7 @@
 """Tests are stricter than users: four devices, and arrays never promote silently."""
 
 import os
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compilation is most of the time of a test; level 1 halves it and leaves XLA's own passes on.
@@ -14,19 +15,16 @@ os.environ["XLA_FLAGS"] = " ".join(
 # With fewer threads than twice the devices, collectives of asynchronous steps can deadlock.
 os.environ["PJRT_NPROC"] = "8"
 
-import tempfile
+# What one test compiled, another one reads: a resumed run is the same programs again. Workers that
+# run tests side by side, and the processes that tests start, share it through the environment.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="awd_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import hypothesis
 import jax
 import pytest
-
-# What one test compiled, another one reads: a resumed run is the same programs again. Workers that
-# run tests side by side share it through the environment.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _CACHE = tempfile.TemporaryDirectory(prefix="awd_jax_tests_")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
-jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -33,7 +33,6 @@ class Many(contextlib.AbstractContextManager):
             "PJRT_NPROC": "8",
             "JAX_COORDINATOR_ADDRESS": free_address(),
             "JAX_NUM_PROCESSES": str(num_processes),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         }
         self.processes = []
         for k, log in enumerate(self.logs):

@@ -1,6 +1,7 @@
 """The command as a user types it: what it says, how it exits, what it leaves behind."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -50,7 +51,7 @@ def start(arguments, cwd, **variables):
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": re.sub(r"count=\d+", "count=2", os.environ["XLA_FLAGS"]),
         "PJRT_NPROC": "4",
         **variables,
     }
@@ -94,9 +95,7 @@ def test_the_default_workdir_is_named_by_the_config(tmp_path):
 def finished(tmp_path_factory):
     """A directory with a run of one epoch; its checkpoints are above a megabyte each."""
     directory = tmp_path_factory.mktemp("finished")
-    out, err = start(
-        go_on(1), directory, JAX_COMPILATION_CACHE_DIR=str(directory / "cache")
-    ).communicate()
+    out, err = start(go_on(1), directory).communicate()
     assert "epoch 1 |" in out, err
     return directory
 
@@ -105,11 +104,10 @@ def finished(tmp_path_factory):
 def run(finished, tmp_path):
     """Goes on with a copy of it, up to an epoch."""
     shutil.copytree(finished / "run", tmp_path / "run")
-    cache = str(finished / "cache")
     processes = []
 
     def run_until(epoch):
-        process = start(go_on(epoch), tmp_path, JAX_COMPILATION_CACHE_DIR=cache)
+        process = start(go_on(epoch), tmp_path)
         processes.append(process)
         return process
 
