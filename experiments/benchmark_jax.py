@@ -111,59 +111,71 @@ class Evaluate:
 class Products:
     """The bare matrix products of one kind in one training step, forward and backward.
 
-    Each is oriented and cut into blocks as the step has it: `core/fast.py`, `core/softmax.py`.
+    Each is oriented and cut into blocks as the step has it, see `core/fast.py` (but for idle
+    columns) and `core/softmax.py`. A program holds what may run side by side in the step too.
     """
 
     def __init__(self, settings: dict[str, Any], kind: str) -> None:
         t, b = settings["train.bptt"], settings["train.batch_size"]
         n = t * b
-        self._runs = []
+        self.programs: list[Callable] = []
         for d, g in settings[kind]:
-            if kind == "input products":
-                self._add(input_products, 1, (n, d), (d, g), (g, n))
-            elif kind == "recurrent products":
-                self._add(recurrent_products, 1, (t, d, b), (g, d), (d, g), (t, g, b))
-                self._add(recurrent_weight_product, 1, (n, d), (g, n))
-            else:
-                blocks = jax.eval_shape(in_blocks, (jnp.empty((t, b, d)),), jnp.empty((g, d)))[0]
-                num_blocks, num_rows, _ = blocks.shape
-                self._add(softmax_products, num_blocks, (num_rows, d), (g, d), (num_rows, g))
+            match kind:
+                case "input products":
+                    self._add(gates_of_inputs, (n, d), (d, g))
+                    self._add(gradients_of_inputs, (n, d), (d, g), (g, n))
+                case "recurrent products":
+                    self._add(one_by_one, (g, d), (t, d, b))
+                    self._add(one_by_one, (d, g), (t, g, b))
+                    self._add(gradient_of_recurrent, (n, d), (g, n))
+                case "softmax products":
+                    xs, embedding = (jax.ShapeDtypeStruct(s, "f4") for s in ((t, b, d), (g, d)))
+                    num_blocks, rows, _ = jax.eval_shape(in_blocks, (xs,), embedding)[0].shape
+                    self._add(logits, (rows, d), (g, d))
+                    self._add(gradients_of_softmax, (rows, d), (g, d), (rows, g))
+                    self.programs *= num_blocks
 
-    def _add(self, products: Callable, num_times: int, *shapes: tuple[int, ...]) -> None:
+    def _add(self, products: Callable, *shapes: tuple[int, ...]) -> None:
         arrays = [jax.random.normal(jax.random.key(0), shape) for shape in shapes]
-        self._runs += [partial(jax.jit(products), *arrays)] * num_times
+        self.programs.append(partial(jax.jit(products), *arrays))
 
     def run(self) -> None:
-        """All of them; the results of two runs are not in memory together."""
-        for run in self._runs:
-            jax.block_until_ready(run())
+        """All of them; the results of two programs are not in memory together."""
+        for program in self.programs:
+            jax.block_until_ready(program())
 
     def finish(self) -> None:
         """It has waited already."""
 
 
-def input_products(xs: Array, w: Array, d_ys: Array) -> tuple[Array, ...]:
-    """y^T = w^T x^T over all steps at once, and what its gradients need."""
-    return (
-        jnp.einsum("dg,nd->gn", w, xs),
-        jnp.einsum("gn,dg->nd", d_ys, w),
-        jnp.einsum("nd,gn->dg", xs, d_ys),
-    )
+def gates_of_inputs(xs: Array, w: Array) -> Array:
+    """Over all steps at once."""
+    return jnp.einsum("dg,nd->gn", w, xs)
 
 
-def recurrent_products(hs: Array, w_t: Array, w: Array, d_gates: Array) -> tuple[Array, ...]:
-    """The same where each step has to wait for the one before."""
-    return jax.lax.map(lambda h: w_t @ h, hs), jax.lax.map(lambda d: w @ d, d_gates)
+def gradients_of_inputs(xs: Array, w: Array, d_gates: Array) -> tuple[Array, Array]:
+    """Of the inputs and of the weights."""
+    return jnp.einsum("gn,dg->nd", d_gates, w), jnp.einsum("nd,gn->dg", xs, d_gates)
 
 
-def recurrent_weight_product(hs: Array, d_gates: Array) -> Array:
-    """The gradient of w has to wait for none."""
+def one_by_one(w: Array, columns: Array) -> Array:
+    """Each step has to wait for the one before."""
+    return jax.lax.map(lambda c: w @ c, columns)
+
+
+def gradient_of_recurrent(hs: Array, d_gates: Array) -> Array:
+    """Of the weights, over all steps at once."""
     return jnp.einsum("nh,gn->hg", hs, d_gates)
 
 
-def softmax_products(xs: Array, embedding: Array, d_logits: Array) -> tuple[Array, ...]:
-    """Those of one block of rows."""
-    return xs @ embedding.T, d_logits @ embedding, d_logits.T @ xs
+def logits(xs: Array, embedding: Array) -> Array:
+    """Of one block of rows."""
+    return xs @ embedding.T
+
+
+def gradients_of_softmax(xs: Array, embedding: Array, d_logits: Array) -> tuple[Array, Array]:
+    """Of the features and of the embedding."""
+    return d_logits @ embedding, jnp.einsum("nd,nv->dv", xs, d_logits).T
 
 
 def facts() -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from awd_jax.core import softmax
 from awd_jax.train.recipe import flatten
 from configs import ptb
 from experiments import benchmark, benchmark_jax
@@ -40,12 +41,22 @@ def test_it_trains_and_averages_as_told(kind, num_averaged):
     assert all(jax.tree.leaves(moved))
 
 
-def test_the_products_are_those_of_the_step():
-    def multiplications(kind):
-        return sum(d * g for d, g in SETTINGS[kind]) * 3 * SIZES["batch"] * SIZES["time"]
+def flops(kind):
+    return 6 * sum(d * g for d, g in SETTINGS[kind]) * SIZES["batch"] * SIZES["time"]
 
-    total = 2e-9 * sum(map(multiplications, benchmark.PRODUCTS))
-    assert gflops(SIZES, num_layers=3) == pytest.approx(total)
+
+def test_the_products_are_those_of_the_step():
+    assert gflops(SIZES, num_layers=3) == pytest.approx(1e-9 * sum(map(flops, benchmark.PRODUCTS)))
+
+
+@pytest.mark.parametrize("kind", ["input products", "softmax products"])  # XLA counts no loop
+def test_the_bare_products_are_all_there(kind, monkeypatch):
+    monkeypatch.setattr(softmax, "BLOCK_LOGITS", 1)  # three blocks all the same
+    jax.clear_caches()
+    programs = benchmark_jax.Products(SETTINGS, kind).programs
+    costs = [p.func.lower(*p.args).compile().cost_analysis()["flops"] for p in programs]
+    assert sum(costs) == flops(kind)
+    assert len(costs) == 6
 
 
 def test_windows_of_the_recipe():

@@ -70,10 +70,10 @@ def _is_off(rate: float) -> bool:
 
 
 def _draw(key: Key[Array, ""], shape: Sequence[int], rate: float) -> Float[Array, "..."]:
-    """`jax.random.bernoulli` / keep, from half as many hashes.
+    """Distributed as `jax.random.bernoulli` / keep, from half as many hashes.
 
     A hash of Threefry is two words. jax joins them to one, so that the parts of a sharded
-    array can be drawn apart, which no mask needs.
+    array can be drawn apart, which no mask needs. Whatever the key's kind, it is Threefry.
     """
     keep = 1.0 - rate
     counts = jnp.arange(math.prod(shape), dtype=jnp.uint32)

@@ -38,6 +38,27 @@ def test_another_key_draws_another_mask(sample):
 
 
 @each_sampler
+@pytest.mark.parametrize("num_parts", [2, 3, 4])
+def test_no_part_of_a_mask_repeats_another(sample, num_parts):
+    mask = np.ravel(sample(KEY, 0.5))
+    size = mask.size // num_parts
+    for start in range(size, size * num_parts, size):
+        assert 0.4 < np.mean(mask[:size] != mask[start : start + size]) < 0.6
+    assert 0.4 < np.mean(mask[::2][: mask.size // 2] != mask[1::2]) < 0.6
+
+
+def test_an_odd_number_of_entries_has_no_pattern():
+    mask = masks.sample_dropout(KEY, (201, 101), 0.5)
+    assert 0.4 < jnp.mean(mask[:100] != mask[101:]) < 0.6
+
+
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_any_kind_of_key_draws(kind):
+    mask = masks.sample_dropout(jax.random.key(0, impl=kind), (64, 400), 0.5)
+    assert abs(jnp.mean(mask) - 1) < 0.05
+
+
+@each_sampler
 def test_a_rate_of_zero_draws_no_mask(sample):
     assert sample(KEY, 0.0) is None
 
