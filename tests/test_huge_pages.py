@@ -16,7 +16,7 @@ import os, sys, threading
 from awd_jax import huge_pages
 print("started", flush=True)
 if "threads" in sys.argv:
-    threading.Thread(target=input, daemon=True).start()
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
 if "nowhere" in sys.argv:
     sys.executable = ""
 huge_pages.use()
@@ -32,7 +32,6 @@ def start(arguments, path=(), **variables):
     with subprocess.Popen(
         [sys.executable, *arguments],
         env=environment | {"PYTHONPATH": path} | variables,
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
