@@ -19,18 +19,25 @@ def free_address() -> str:
         return f"localhost:{listener.getsockname()[1]}"
 
 
+def forced_devices(num_devices: int) -> dict[str, str]:
+    """Environment of a process whose CPU is so many devices, with threads enough for them."""
+    flags = re.sub(r"--xla_force_host\S+", "", os.environ.get("XLA_FLAGS", ""))
+    return {
+        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={num_devices}",
+        "PJRT_NPROC": str(max(8, 2 * num_devices)),
+    }
+
+
 class Many(contextlib.AbstractContextManager):
     """Starts all processes of a run, what each prints going to DIRECTORY/K.log."""
 
     def __init__(
         self, directory: Path, arguments: tuple[str, ...], num_processes: int, num_devices: int
     ) -> None:
-        flags = re.sub(r"--xla_force_host\S+", "", os.environ.get("XLA_FLAGS", ""))
         self.logs = [directory / f"{k}.log" for k in range(num_processes)]
         environment = {
             **os.environ,
-            "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={num_devices}",
-            "PJRT_NPROC": "8",
+            **forced_devices(num_devices),
             "JAX_COORDINATOR_ADDRESS": free_address(),
             "JAX_NUM_PROCESSES": str(num_processes),
         }

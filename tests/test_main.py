@@ -1,7 +1,6 @@
 """The command as a user types it: what it says, how it exits, what it leaves behind."""
 
 import os
-import re
 import resource
 import shutil
 import signal
@@ -10,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.many import forced_devices
 
 ROOT = Path(__file__).parents[1]
 PTB = f"--config={ROOT}/configs/ptb.py"
@@ -51,8 +52,7 @@ def start(arguments, cwd, **variables):
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": re.sub(r"count=\d+", "count=2", os.environ["XLA_FLAGS"]),
-        "PJRT_NPROC": "4",
+        **forced_devices(2),
         **variables,
     }
     environment.pop("AWD_JAX_DATA", None)

@@ -15,6 +15,7 @@ from awd_jax.core import losses
 from awd_jax.data.windows import window_batch
 from awd_jax.train.state import Purpose, init_state, make_key
 from awd_jax.train.step import AXIS, STATE_AXES, make_place, pmap_train_step
+from tests.many import forced_devices
 from tests.train.fifty_steps import (
     NUM_STEPS,
     SEED,
@@ -39,10 +40,9 @@ def on_one_device(parts):
 
 def train_on_eight(directory: Path) -> tuple[list[np.ndarray], np.ndarray]:
     """In a process of its own, with the eight devices that this one has not."""
-    eight = re.sub(r"count=\d+", "count=8", os.environ["XLA_FLAGS"])
     subprocess.run(
         [sys.executable, "-m", "tests.train.fifty_steps", "8", directory / "run.npz"],
-        env={**os.environ, "XLA_FLAGS": eight, "PJRT_NPROC": "16"},
+        env={**os.environ, **forced_devices(8)},
         check=True,
         timeout=120,
     )
