@@ -3,13 +3,33 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run test lint clean
+# Two cores, two workers.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+# What is edited most, and whose tests take seconds.
+QUICK = tests/core tests/models tests/data/test_windows.py \
+	tests/train/test_devices.py tests/train/test_optimizer.py
+# What computes. Not what trains each recipe: of that one asks only that it runs.
+NUMBERS = tests/core tests/models tests/train tests/interchange tests/tasks \
+	--ignore=tests/tasks/test_tasks.py
+# Instruction sets of older machines, to which XLA can be held on x86.
+ISAS = $(if $(filter x86_64 amd64,$(shell uname -m)),SSE4_2 AVX2)
+
+.PHONY: run check test test-machines lint clean
 
 run: $(VENV)/.installed  ## Trains a small model on the built-in corpus, in minutes.
 	$(BIN)/python -m awd_jax.main --config=configs/quickstart.py
 
+check: $(VENV)/.installed lint  ## Lint, types, and the tests of what is edited most: two minutes.
+	$(PYTEST) $(QUICK)
+
 test: $(VENV)/.installed lint  ## Lint, types, and the whole suite.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
+
+test-machines: $(VENV)/.installed  ## What computes, as on other CPUs, and with other threads.
+	set -e; for isa in $(ISAS); do \
+		XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=$$isa" $(PYTEST) $(NUMBERS); \
+	done
+	XLA_FLAGS="$$XLA_FLAGS --xla_cpu_multi_thread_eigen=false" PJRT_NPROC=16 $(PYTEST) $(NUMBERS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from awd_jax.huge_pages import SETTING, VARIABLE
+from tests.many import SECONDS
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = f"""
@@ -36,7 +37,7 @@ def start(arguments, path=(), **variables):
         text=True,
     ) as process:
         try:
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=SECONDS)
         finally:
             process.kill()
     return process.pid, out.splitlines()

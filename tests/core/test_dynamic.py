@@ -117,7 +117,7 @@ def test_the_text_may_be_cut_into_calls():
     state, first = score(text=TEXT[:3])
     state, second = score(text=TEXT[3:], state=state)
     whole, nlls = score()
-    np.testing.assert_allclose(np.concatenate([first, second]), nlls, rtol=1e-6)
+    np.testing.assert_allclose(np.concatenate([first, second]), nlls, rtol=1e-5)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), state, whole)
 
 
@@ -128,13 +128,15 @@ def test_without_a_rate_the_parameters_stay_and_the_scores_are_static():
     for tokens in TEXT:
         _, (last, nll) = loss_fn(PARAMS, last, tokens)
         static.append(nll)
-    np.testing.assert_allclose(nlls, static, rtol=1e-6)
+    np.testing.assert_allclose(nlls, static, rtol=1e-5)
 
 
 def test_a_segment_is_scored_before_it_is_learnt_from():
     high = RATES._replace(learning_rate=5.0)
-    assert score(high)[1][0] == score(RATES)[1][0]
-    assert score(high)[1][1] != score(RATES)[1][1]
+    first, second, *_ = score()[1].tolist()
+    first_high, second_high, *_ = score(high)[1].tolist()
+    assert first_high == pytest.approx(first, rel=1e-5)
+    assert second_high != pytest.approx(second, rel=1e-3)
 
 
 def test_the_decay_never_overshoots_the_trained_parameters():

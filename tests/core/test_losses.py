@@ -41,18 +41,20 @@ def test_gradient_of_the_nll_is_softmax_minus_onehot():
 def test_an_impossible_target_costs_a_finite_amount():
     logits = jnp.array([[[0.0, -1e30]]])
     value, grads = jax.value_and_grad(lambda x: losses.token_nll(x, jnp.array([[1]])).sum())(logits)
-    assert value == 1e30
-    np.testing.assert_array_equal(grads, [[[1.0, -1.0]]])
+    assert value == pytest.approx(1e30, rel=1e-6)
+    np.testing.assert_allclose(grads, [[[1.0, -1.0]]], rtol=1e-6)
 
 
 def test_ar_is_the_mean_square():
     hs = jnp.array([[[1.0, 2.0]], [[3.0, 0.0]]])
-    assert losses.activation_reg(hs, jnp.ones((2, 1))) == (1 + 4 + 9 + 0) / 4
+    ar = losses.activation_reg(hs, jnp.ones((2, 1)))
+    assert ar == pytest.approx((1 + 4 + 9 + 0) / 4, rel=1e-6)
 
 
 def test_tar_is_the_mean_square_of_differences_in_time():
     hs = jnp.array([[[1.0, 2.0]], [[3.0, 0.0]], [[3.0, 5.0]]])
-    assert losses.temporal_activation_reg(hs, jnp.ones((3, 1))) == (4 + 4 + 0 + 25) / 4
+    tar = losses.temporal_activation_reg(hs, jnp.ones((3, 1)))
+    assert tar == pytest.approx((4 + 4 + 0 + 25) / 4, rel=1e-6)
 
 
 def test_tar_of_a_constant_is_zero_but_not_of_a_difference_between_sequences():
@@ -83,8 +85,8 @@ def test_padding_counts_for_nothing(loss, length):
     weights = ONES.at[length:].set(0)
     padded, padded_grads = jax.value_and_grad(loss)(values.at[length:].set(1e3), weights)
     cut, grads = jax.value_and_grad(loss)(values[:length], ONES[:length])
-    np.testing.assert_allclose(padded, cut, rtol=1e-6)
-    np.testing.assert_allclose(padded_grads[:length], grads, rtol=1e-6)
+    np.testing.assert_allclose(padded, cut, rtol=1e-5)
+    np.testing.assert_allclose(padded_grads[:length], grads, rtol=1e-5)
     assert not jnp.any(padded_grads[length:])
 
 
@@ -115,7 +117,7 @@ def test_losses_vmap():
     hs, tokens, logits = normal(0, 5, T, B, H), make_tokens(), normal(1, 5, T, B, V)
     for loss in REGULARISERS:
         each = [loss(h, ONES) for h in hs]
-        np.testing.assert_allclose(jax.vmap(loss, (0, None))(hs, ONES), each, rtol=1e-6)
+        np.testing.assert_allclose(jax.vmap(loss, (0, None))(hs, ONES), each, rtol=1e-5)
     each = [losses.token_nll(x, tokens) for x in logits]
     together = jax.vmap(losses.token_nll, (0, None))(logits, tokens)
     np.testing.assert_allclose(together, jnp.stack(each), rtol=1e-5, atol=1e-6)

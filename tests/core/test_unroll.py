@@ -282,7 +282,8 @@ def test_weight_drop_is_the_same_for_every_sequence():
     layer = layer._replace(w_h=masks.apply(weight.w_h, layer.w_h))
     xs = jnp.repeat(normal(2, T, 1, D), B, axis=1)
     hs, _ = unroll.unroll_lstm(layer, LSTMState(jnp.zeros((B, H)), jnp.zeros((B, H))), xs)
-    np.testing.assert_array_equal(hs, jnp.repeat(hs[:, :1], B, axis=1))
+    # Columns of one product may differ by its rounding, equal as they are.
+    np.testing.assert_allclose(hs, jnp.repeat(hs[:, :1], B, axis=1), rtol=1e-5, atol=1e-7)
 
 
 def test_a_weight_mask_for_each_sequence_by_vmap():

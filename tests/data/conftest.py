@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from awd_jax.data import sources
+from awd_jax.data import download, sources
+from tests.many import SECONDS
 
 
 @dataclasses.dataclass
@@ -26,7 +27,9 @@ class Server:
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setattr(download, "ANSWER_SECONDS", SECONDS)  # it answers, however late
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             state.num_requests += 1

@@ -77,7 +77,7 @@ def test_with_carry_the_sum_is_what_evaluation_finds_after_an_eos(best, lines):
     ids = np.concatenate([[best.vocabulary.eos_id], *(line.ids for line in lines)])
     evaluate = make_evaluate(MODEL, 16, jax.devices()[:1])
     nll = evaluate(best.params, batchify(ids.astype(np.int32), 1))
-    assert -total / (len(ids) - 1) == pytest.approx(nll, rel=1e-6)
+    assert -total / (len(ids) - 1) == pytest.approx(nll, rel=1e-5)
 
 
 def test_no_lines_give_no_scores(best):

@@ -63,7 +63,7 @@ def test_the_tasks_work_on_a_finetuned_run(run, capsys):
     test = read(workdir, "cache")["test"]
     # The test split is one sequence for evaluation, too.
     evaluated = read(workdir, "evaluate")
-    assert test["static"]["nll"] == pytest.approx(evaluated["test_nll"], rel=1e-6)
+    assert test["static"]["nll"] == pytest.approx(evaluated["test_nll"], rel=1e-5)
     assert test["cache"]["nll"] != test["static"]["nll"]
 
 
@@ -91,13 +91,13 @@ def test_tuning_ranks_every_combination_and_names_the_best(run, capsys):
     assert f"--config.cache.window={best['window']} " in capsys.readouterr().out
     config.cache.update({name: best[name] for name in ("window", "theta", "lamb")})
     TASKS["cache"](config, run[0])
-    assert read(run[0], "cache")["valid"]["cache"]["nll"] == pytest.approx(best["nll"], rel=1e-6)
+    assert read(run[0], "cache")["valid"]["cache"]["nll"] == pytest.approx(best["nll"], rel=1e-5)
 
     TASKS["tune_dynamic"](config, run[0])
     points = read(run[0], "tune_dynamic")["points"]
     static = read(run[0], "cache")["valid"]["static"]["nll"]
     assert [p["learning_rate"] for p in points] == [1e-4, 0.0]
-    assert points[1]["nll"] == pytest.approx(static, rel=1e-6)
+    assert points[1]["nll"] == pytest.approx(static, rel=1e-5)
     assert "--config.dynamic.learning_rate=0.0001 " in capsys.readouterr().out
 
 

@@ -15,8 +15,8 @@ NAMES = sorted({path.stem for path in Path("configs").glob("[a-z]*.py")} - {"def
 
 def smoke(name):
     config = importlib.import_module(f"configs.{name}").get_config("smoke")
-    config.data.max_tokens = 200
-    config.train.bptt = 4
+    config.data.max_tokens = 72  # 8 streams of 9 tokens: one program of training
+    config.train.bptt = 5
     config.train.num_epochs = 1
     config.train.num_devices = 1
     config.train.num_samples = 2

@@ -16,6 +16,6 @@ def test_each_point_of_the_grid_is_a_cache_of_these_settings():
     for w, th, la in [(0, 0, 1), (1, 0, 2), (0, 1, 2)]:
         mix = make_mix(ConfigDict({"theta": float(GRID.thetas[th]), "lamb": GRID.lambs[la]}))
         alone = make_static_pass(MODEL, mix, GRID.windows[w], chunk=8)(PARAMS, STREAM, "test").nlls
-        np.testing.assert_allclose(grid[w, th, la], alone[1], rtol=1e-6)
-        np.testing.assert_allclose(grid[..., 0], alone[0], rtol=1e-6)  # no share: the softmax
+        np.testing.assert_allclose(grid[w, th, la], alone[1], rtol=1e-5)
+        np.testing.assert_allclose(grid[..., 0], alone[0], rtol=1e-5)  # no share: the softmax
     assert len(set(grid[..., 1:].ravel())) == 8

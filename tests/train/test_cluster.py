@@ -2,7 +2,7 @@ import pytest
 
 from awd_jax.errors import InputError
 from awd_jax.train.cluster import Place, describe_missing, find_place
-from tests.many import free_address
+from tests.many import own_address
 
 NOWHERE = Place(None, None, None, 300, 100)
 ENVIRONMENT = {
@@ -46,8 +46,10 @@ def test_half_a_place_is_refused(changes, told):
 
 
 def test_the_missing_are_named_as_far_as_one_can_know():
-    silent = free_address()
-    assert describe_missing(Place(silent, 2, 0, 1, 1)) == "process 1 of 2 did not come"
-    of_three = describe_missing(Place(silent, 3, 0, 1, 1))
+    with own_address() as silent:
+        of_two, of_three, of_other = (
+            describe_missing(Place(silent, *place, 1, 1)) for place in ((2, 0), (3, 0), (2, 1))
+        )
+    assert of_two == "process 1 of 2 did not come"
     assert of_three.startswith("of processes 1, 2 some did not come")
-    assert describe_missing(Place(silent, 2, 1, 1, 1)).startswith("process 0 of 2 did not come: ")
+    assert of_other.startswith("process 0 of 2 did not come: ")

@@ -7,10 +7,13 @@ import jax
 import numpy as np
 import pytest
 
+from awd_jax.core.ntasgd import observe
 from awd_jax.data import windows
 from awd_jax.errors import DivergedError, InterruptedRunError
 from awd_jax.train import loop
 from awd_jax.train.checkpoint import Checkpoints
+from tests.forced import observe_no_progress
+from tests.train.course import assert_close, record_course
 from tests.train.tiny import make_tiny_config, run_training
 
 
@@ -41,44 +44,65 @@ def epochs(log):
 
 
 def make_averaging_config():
-    """A rate far too high: the raw iterates bounce, so averaging begins early, and helps."""
+    """Of runs that average from the second epoch on, see `forced_trigger`."""
     config = make_tiny_config()
-    config.optimizer.learning_rate = 30.0
+    config.optimizer.learning_rate = 3.0  # learns without bouncing
     config.optimizer.nonmono = 1
     config.train.evaluate_raw = True
-    config.train.num_epochs = 9
+    config.train.num_epochs = 4
     return config
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def forced_trigger():
+    """Fires behind every epoch, whatever the losses: where a run wanders decides nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "observe", observe_no_progress)
+        yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, forced_trigger):
     workdir = tmp_path_factory.mktemp("undisturbed")
     return run_training(make_averaging_config(), workdir), read_log(workdir)
 
 
-def test_a_forced_early_trigger_averages_and_the_average_is_better(undisturbed):
-    trained, log = undisturbed
-    lines = epochs(log)
-    losses = [line["valid_nll"] for line in lines]
-    triggered = next(e for e in range(len(losses)) if e > 1 and losses[e] > min(losses[: e - 1]))
+def test_averaging_begins_behind_the_trigger_and_its_epochs_are_those_of_the_mean(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "observe", observe)  # not the forced one
+    config = make_averaging_config()
+    config.train.num_epochs = 5
+    # Of validation: 4.5 is above all but the latest before it. Each is followed by that of the
+    # raw iterate, as soon as there is an average.
+    losses = [4.0, 5.0, 4.5, 3.9, 7.0, 3.8, 7.0]
+    course = record_course(monkeypatch, [*losses, 3.7])
+    trained = run_training(config, tmp_path)
+    lines = epochs(read_log(tmp_path))
+    assert [line["valid_nll"] for line in lines] == [4.0, 5.0, 4.5, 3.9, 3.8]
+    assert [line.get("raw_valid_nll") for line in lines] == [None, None, None, 7.0, 7.0]
     steps = [line["step"] for line in lines]
-    for epoch, line in enumerate(lines):
-        assert line["num_averaged"] == max(0, steps[epoch] - steps[triggered])
-        assert ("raw_valid_nll" in line) == (epoch > triggered)
-    assert lines[-1]["valid_nll"] < lines[-1]["raw_valid_nll"]
-    assert trained.valid_nll == min(losses)
-    assert losses.index(min(losses)) > triggered  # what is saved as best is an average
+    averaged = [max(0, step - steps[2]) for step in steps]
+    assert [line["num_averaged"] for line in lines] == averaged
+    raw = [course.iterates[step - 1] for step in steps]
+    means = [course.mean(steps[2], steps[epoch]) for epoch in (3, 4)]
+    expected = [*raw[:3], means[0], raw[3], means[1], raw[4], means[1]]
+    for evaluated, params in zip(course.evaluated, expected, strict=True):
+        assert_close(evaluated, params)
+    assert_close(trained.params, means[1])
+    assert (trained.valid_nll, trained.test_nll) == (3.8, 3.7)
 
 
 def test_training_learns(undisturbed):
     trained, log = undisturbed
     assert all(line["activation_reg"] > 0 < line["temporal_activation_reg"] for line in log)
-    assert epochs(log)[-1]["train_nll"] < epochs(log)[0]["train_nll"]
+    losses = [line["train_nll"] for line in epochs(log)]
+    assert losses == sorted(losses, reverse=True)
     assert trained.valid_nll == min(line["valid_nll"] for line in epochs(log))
-    assert np.exp(trained.test_nll) < 150
+    assert trained.test_nll < 0.95 * np.log(192)
 
 
-@pytest.mark.parametrize("num_saves", [1, 30, 90])
+@pytest.mark.parametrize("num_saves", [1, 11, 30])  # first, before averaging, averaging
 def test_a_killed_run_ends_bit_for_bit_where_the_undisturbed_one_does(
     undisturbed, tmp_path, num_saves
 ):
@@ -94,7 +118,7 @@ def test_a_killed_run_ends_bit_for_bit_where_the_undisturbed_one_does(
     assert read_log(tmp_path) == log
 
 
-@pytest.mark.parametrize("num_windows", [1, 13, 140])  # training, validation, averaging
+@pytest.mark.parametrize("num_windows", [1, 12, 34])  # training, validation, averaging
 def test_an_interrupted_run_loses_nothing(undisturbed, tmp_path, monkeypatch, num_windows):
     batches, whole_batch = [], windows.window_batch
 

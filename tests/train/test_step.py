@@ -15,7 +15,7 @@ from awd_jax.core import losses
 from awd_jax.data.windows import window_batch
 from awd_jax.train.state import Purpose, init_state, make_key
 from awd_jax.train.step import AXIS, STATE_AXES, make_place, pmap_train_step
-from tests.many import forced_devices
+from tests.many import SECONDS, forced_devices
 from tests.train.fifty_steps import (
     NUM_STEPS,
     SEED,
@@ -44,7 +44,7 @@ def train_on_eight(directory: Path) -> tuple[list[np.ndarray], np.ndarray]:
         [sys.executable, "-m", "tests.train.fifty_steps", "8", directory / "run.npz"],
         env={**os.environ, **forced_devices(8)},
         check=True,
-        timeout=120,
+        timeout=SECONDS,
     )
     with np.load(directory / "run.npz") as arrays:
         *state, nlls = arrays.values()
@@ -62,10 +62,10 @@ def test_any_number_of_devices_gives_the_same_run_with_dropout_and_averaging(
         other, other_nlls = train_on_eight(tmp_path)
     else:
         other, other_nlls = train(parts, num_devices)
-    # Float32 rounds to 6e-8; it is amplified by every step.
-    np.testing.assert_allclose(other_nlls, nlls, rtol=1e-6)
+    # Float32 rounds to 6e-8, in sums that devices part otherwise.
+    np.testing.assert_allclose(other_nlls, nlls, rtol=1e-5)
     for a, b in zip(leaves(state), leaves(other), strict=True):
-        np.testing.assert_allclose(b, a, rtol=2e-4, atol=2e-6)
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
 
 
 def compiled_step(parts, num_devices):

@@ -16,7 +16,7 @@ def make_tiny_config():
     config.name = "tiny"
     config.data.max_tokens = 700
     config.model.num_layers = 2
-    config.train.bptt = 4  # lengths of 5 to 16: two programs
+    config.train.bptt = 5  # lengths of 5 to 16: two programs
     config.train.log_steps = 4
     config.train.num_devices = 1
     return config
