@@ -1,6 +1,6 @@
 """Times awd_jax and PyTorch side by side on the CPU, at the sizes of the PTB recipe.
 
-    python experiments/benchmark.py --out=runs/benchmark
+    python experiments/benchmark.py
     python experiments/benchmark.py --torch-python=TORCH_ENV/bin/python --parts=step --batch=20
 
 PyTorch may live in an environment of its own; without it awd_jax is timed alone. Each case starts
@@ -15,6 +15,7 @@ benchmark.json into --out, and its tables with benchmark_report.py.
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -26,43 +27,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # however this is started
+
 from awd_jax import huge_pages
+from experiments.arguments import at_least, counts, program, some_of
+from experiments.benchmark_cases import (
+    ALLOCATORS,
+    EVALUATED_WINDOWS,
+    PRODUCTS,
+    SCALE,
+    SIZES,
+    axis,
+    make_settings,
+)
 
 ROOT = Path(__file__).parents[1]
-# awd_jax has the memory allocator that its command asks for.
-KEEPING = (
-    "glibc.malloc.mmap_max=0:glibc.malloc.arena_max=1:glibc.malloc.trim_threshold=0x10000000000"
-)
-ALLOCATORS = {
-    "jax": huge_pages.SETTING,
-    "torch": "",
-    "torch tuned": f"{huge_pages.SETTING}:{KEEPING}",
-}
-PRODUCTS = ("input products", "recurrent products", "softmax products")
-# What cases vary, and which field of the recipe that is.
-SIZES = {
-    "vocab": "vocab_size",
-    "embed": "model.embed_dim",
-    "hidden": "model.hidden_dim",
-    "batch": "train.batch_size",
-    "time": "train.bptt",
-}
-SCALE = "hidden=256,512,1150,2048,4096 batch=1,4,20,80,256 time=16,32,70,128,256,512 "
-SCALE += "vocab=1000,10000,100000,300000"
-EVALUATED_WINDOWS = 29  # of bptt tokens, in one pass of evaluation
-
-
-def make_settings(recipe: dict[str, Any], sizes: dict[str, int]) -> dict[str, Any]:
-    """The recipe with these sizes; (D, H) of its layers; (D, G) of the matrices in products."""
-    settings = recipe | {SIZES[name]: value for name, value in sizes.items()}
-    inner = [sizes["hidden"]] * (settings["model.num_layers"] - 1)
-    dims = list(zip([sizes["embed"], *inner], [*inner, sizes["embed"]], strict=True))
-    return settings | {
-        "layer_dims": dims,
-        "input products": [(d, 4 * h) for d, h in dims],
-        "recurrent products": [(h, 4 * h) for _, h in dims],
-        "softmax products": [(sizes["embed"], sizes["vocab"])],
-    }
+PARTS = ("step", "evaluation", "scale", "start")
 
 
 def run_for(job: Any, seconds: float) -> float:
@@ -104,8 +84,8 @@ def serve(actions: dict[str, Callable], jobs: dict[str, Callable]) -> None:
         "time": timed,
         "memory": lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-    for action, *arguments in map(json.loads, sys.stdin):
-        print(json.dumps(actions[action](*arguments)), file=answers, flush=True)
+    for action, *details in map(json.loads, sys.stdin):
+        print(json.dumps(actions[action](*details)), file=answers, flush=True)
 
 
 class Worker:
@@ -194,46 +174,45 @@ def starts(pythons: dict[str, str], settings: dict[str, Any]) -> Iterator[dict[s
                 yield case
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
     """The options."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     add = parser.add_argument
-    add("--out", type=Path, required=True, help="a directory")
-    add("--parts", default="step,evaluation,scale,start")
-    add("--torch-python", default=sys.executable, help="an interpreter that has torch")
-    add("--rounds", type=int, default=7)
+    add("--out", type=Path, default=Path("runs/benchmark"), help="a directory")
+    add("--parts", type=some_of(*PARTS), default=",".join(PARTS))
+    add("--torch-python", type=program, default=sys.executable, help="an interpreter with torch")
+    add("--rounds", type=at_least(1), default=7)
     add("--seconds", type=float, default=2.0, help="of each job in each round, at least")
-    add("--batch", default="20,80", help="the first one is also that of scale and start")
-    add("--eval-batch", default="10,1")
+    add("--batch", type=counts, default="20,80", help="the first is also that of scale and start")
+    add("--eval-batch", type=counts, default="10,1")
     for name, default in {"time": 70, "vocab": 10_000, "embed": 400, "hidden": 1150}.items():
-        add(f"--{name}", type=int, default=default)
-    add("--scale", nargs="+", default=SCALE.split(), metavar="SIZE=VALUES", help=SCALE)
-    return parser.parse_args(arguments)
+        add(f"--{name}", type=at_least(1), default=default)
+    scale = list(map(axis, SCALE.split()))
+    add("--scale", type=axis, nargs="+", default=scale, metavar="SIZE=VALUES", help=SCALE)
+    return parser.parse_args(argv)
 
 
 def cases(
     options: argparse.Namespace, pythons: dict[str, str], recipe: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Measures all that the options ask for."""
-    batches = [int(batch) for batch in options.batch.split(",")]
-    base = {name: getattr(options, name) for name in SIZES} | {"batch": batches[0]}
+    base = {name: getattr(options, name) for name in SIZES} | {"batch": options.batch[0]}
 
     def measured(part: str, sizes: dict[str, int], *kinds: str) -> dict[str, Any]:
         settings = make_settings(recipe, base | sizes)
         return {"part": part, **base, **sizes, **measure(pythons, options, settings, kinds)}
 
     if "step" in options.parts:
-        for batch in batches:
+        for batch in options.batch:
             yield measured("step", {"batch": batch}, "train", *PRODUCTS)
             yield measured("step", {"batch": batch}, "train, averaging")
     if "evaluation" in options.parts:
-        for batch in map(int, options.eval_batch.split(",")):
+        for batch in options.eval_batch:
             tokens = EVALUATED_WINDOWS * options.time * batch
             yield measured("evaluation", {"batch": batch}, "evaluate") | {"tokens": tokens}
     if "scale" in options.parts:
-        axes = (axis.split("=") for axis in options.scale)
-        varied = [{name: int(v)} for name, values in axes for v in values.split(",")]
+        varied = itertools.chain(*options.scale)
         for sizes in {str(base | sizes): sizes for sizes in varied}.values():  # each once
             yield measured("scale", sizes, "train")
     if "start" in options.parts:
@@ -242,9 +221,8 @@ def cases(
                 yield {"part": "start", **case}
 
 
-def main(arguments: list[str]) -> None:
+def main(options: argparse.Namespace) -> None:
     """The command."""
-    options = parse(arguments)
     pythons = {"jax": sys.executable}
     if subprocess.run([options.torch_python, "-c", "import torch"], capture_output=True).returncode:
         print(f"{options.torch_python} has no torch: awd_jax alone")
@@ -268,4 +246,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(parse_arguments(sys.argv[1:]))

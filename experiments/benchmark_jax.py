@@ -27,7 +27,8 @@ from awd_jax.train.step import (
     pmap_train_step,
 )
 from configs import ptb
-from experiments.benchmark import EVALUATED_WINDOWS, PRODUCTS, serve
+from experiments.benchmark import serve
+from experiments.benchmark_cases import EVALUATED_WINDOWS, PRODUCTS
 
 TRAIN_TOKENS = 929_589  # of the Penn Treebank
 TRAINED_WINDOWS = 8  # then they come again

@@ -9,6 +9,7 @@ process. GFLOP are those of the step's matrix products: nothing grows faster tha
 where GFLOP/s do not fall.
 """
 
+import argparse
 import importlib.util
 import json
 import sys
@@ -16,6 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # however this is started
+
+from experiments.arguments import file
 
 SIZES = ("vocab", "hidden", "batch", "time")
 NAMES = ("jax", "torch", "torch tuned")
@@ -176,9 +181,17 @@ def plot(cases: list[Case], num_layers: int, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def main(file: str) -> None:
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """The options."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("file", type=file, help="a benchmark.json")
+    return parser.parse_args(argv)
+
+
+def main(options: argparse.Namespace) -> None:
     """The command."""
-    path = Path(file)
+    path = options.file
     benchmark = json.loads(path.read_text())
     path.with_suffix(".md").write_text(tables(benchmark))
     print(path.with_suffix(".md").read_text())
@@ -188,6 +201,4 @@ def main(file: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    main(sys.argv[1])
+    main(parse_arguments(sys.argv[1:]))

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from experiments.benchmark import EVALUATED_WINDOWS, PRODUCTS, serve
+from experiments.benchmark import serve
+from experiments.benchmark_cases import EVALUATED_WINDOWS, PRODUCTS
 
 Carry = list[tuple[Tensor, Tensor]]
 Masks = dict[str, Tensor]

@@ -5,12 +5,16 @@
 Times steps without a save, then a save and the steps behind it, which it may slow down.
 """
 
+import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for configs, however this is started
 
 from awd_jax.train.checkpoint import Checkpoints
 from awd_jax.train.meta import Identity, Progress
@@ -27,6 +31,11 @@ from configs import ptb
 
 VOCAB_SIZE, T = 10_000, 72
 NUM_STEPS, NUM_SAVES = 8, 3
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """There are none but --help."""
+    return argparse.ArgumentParser(description=__doc__).parse_args(argv)
 
 
 def main() -> None:
@@ -70,4 +79,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parse_arguments(sys.argv[1:])
     main()

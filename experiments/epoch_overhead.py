@@ -9,6 +9,7 @@ loop. The first epoch of each, which compiles, does not count.
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +17,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for configs, however this is started
+
 from awd_jax.data import windows
+from awd_jax.errors import RunError
 from awd_jax.tasks.train import run_training
 from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.state import init_state, make_model
@@ -29,18 +33,23 @@ from awd_jax.train.step import (
 )
 from awd_jax.train.streams import make_streams, read_corpus
 from configs import ptb
+from experiments.arguments import at_least, directory_with
 
 
-def main() -> None:
-    """The command."""
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, help="a directory with train.txt and the others")
-    parser.add_argument("--tokens", type=int, default=50_000)
-    parser.add_argument("--epochs", type=int, default=4)
-    options = parser.parse_args()
+    corpus = directory_with("train.txt", "valid.txt", "test.txt")
+    parser.add_argument("--data", type=corpus, required=True, help="a directory of a corpus")
+    parser.add_argument("--tokens", type=at_least(1), default=50_000)
+    parser.add_argument("--epochs", type=at_least(2), default=4)
+    return parser.parse_args(argv)
 
+
+def main(options: argparse.Namespace) -> None:
+    """The command."""
     config = ptb.get_config()
-    config.data.dir, config.data.max_tokens = options.data, options.tokens
+    config.data.dir, config.data.max_tokens = str(options.data), options.tokens
     train = config.train
     train.num_devices, train.num_epochs = 1, options.epochs
     corpus = read_corpus(config.data)
@@ -76,4 +85,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main(parse_arguments(sys.argv[1:]))
+    except RunError as error:  # of a corpus too short for a batch, say
+        sys.exit(str(error))

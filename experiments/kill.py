@@ -21,6 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # however this is started
+
+from experiments.arguments import at_least
+
 ROOT = Path(__file__).parents[1]
 # Quick epochs, and a rate so high that averaging begins in the midst of the run.
 RECIPE = (
@@ -153,12 +157,16 @@ def compare(
     return kills, differences(calm, killed)
 
 
-def main() -> None:
-    """The command."""
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=at_least(1), default=20)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main(options: argparse.Namespace) -> None:
+    """The command."""
     with tempfile.TemporaryDirectory() as directory:
         kills, different = compare(Path(directory), RECIPE, options.kills, options.seed)
         num_in_save = sum(kill.in_save for kill in kills)
@@ -167,4 +175,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parse_arguments(sys.argv[1:]))

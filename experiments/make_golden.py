@@ -15,7 +15,9 @@ the running mean of the iterates after each update.
 `run_torch_clip/` is where they end if `clip_grad_norm_` clips, which divides by the norm + 1e-6.
 """
 
+import argparse
 import copy
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -167,6 +169,11 @@ def to_numpy(x: Tensor) -> np.ndarray:
     return x.detach().numpy().astype(np.float32 if x.is_floating_point() else np.int32)
 
 
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """There are none but --help."""
+    return argparse.ArgumentParser(description=__doc__).parse_args(argv)
+
+
 def main() -> None:
     """Computes and writes the file."""
     torch.manual_seed(0)
@@ -189,4 +196,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parse_arguments(sys.argv[1:])
     main()

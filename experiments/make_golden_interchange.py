@@ -12,7 +12,9 @@ so that torch gives their parameters the names that awd-lstm-lm and fastai have.
 Weights are float32 numbers; the computation is in float64 and rounded once at the end.
 """
 
+import argparse
 import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +126,11 @@ def write(name: str, model: nn.Module, encoder: Encoder, decoder: nn.Linear, siz
     print(path, path.stat().st_size, "bytes", *state)
 
 
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """There are none but --help."""
+    return argparse.ArgumentParser(description=__doc__).parse_args(argv)
+
+
 def main() -> None:
     """Writes one file for each layout."""
     torch.manual_seed(0)
@@ -136,4 +143,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parse_arguments(sys.argv[1:])
     main()

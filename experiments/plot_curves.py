@@ -3,15 +3,15 @@
 python experiments/plot_curves.py OUT.png WORKDIR [WORKDIR ...]
 """
 
+import argparse
 import json
 import math
 import sys
 from pathlib import Path
 
-import matplotlib
+sys.path.insert(0, str(Path(__file__).parents[1]))  # however this is started
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from experiments.arguments import directory_with
 
 
 def read_epochs(workdir: Path) -> list[dict]:
@@ -20,10 +20,26 @@ def read_epochs(workdir: Path) -> list[dict]:
     return [line for line in lines if "valid_nll" in line]
 
 
-def main(out: str, *workdirs: str) -> None:
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, metavar="OUT.png")
+    runs = directory_with("metrics.jsonl")
+    parser.add_argument("workdirs", type=runs, nargs="+", metavar="WORKDIR")
+    return parser.parse_args(argv)
+
+
+def main(options: argparse.Namespace) -> None:
     """Draws one pair of curves for each workdir."""
+    try:
+        import matplotlib
+    except ImportError:
+        sys.exit("needs matplotlib: pip install '.[plot]'")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for workdir in map(Path, workdirs):
+    for workdir in options.workdirs:
         epochs = read_epochs(workdir)
         numbers = [line["epoch"] for line in epochs]
         for key, style, what in (
@@ -41,10 +57,9 @@ def main(out: str, *workdirs: str) -> None:
     axes.set(xlabel="epoch", ylabel="perplexity", yscale="log")
     axes.grid(which="both", alpha=0.3)
     axes.legend()
-    figure.savefig(out, dpi=120)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.out, dpi=120)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    main(*sys.argv[1:])
+    main(parse_arguments(sys.argv[1:]))

@@ -22,12 +22,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for configs, however this is started
+
 from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.state import TrainState, init_state, make_model
 from awd_jax.train.step import Regularisers, Window, make_train_step, pmap_train_step
 from configs import default
+from experiments.arguments import at_least
 
-ROOT = Path(__file__).parents[1]
 NUM_DEVICES = (1, 2, 4, 8)
 NUM_STEPS = 15
 
@@ -186,7 +188,6 @@ def in_own_process(num_devices: int, *arguments: str) -> str:
         [sys.executable, __file__, *arguments],
         env={
             **os.environ,
-            "PYTHONPATH": str(ROOT),
             "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
             "PJRT_NPROC": str(2 * max(NUM_DEVICES)),
@@ -198,12 +199,20 @@ def in_own_process(num_devices: int, *arguments: str) -> str:
     return result.stdout.splitlines()[-1]
 
 
-def main() -> None:
-    """The command."""
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """The options: none measures and reckons all of it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--measure", type=int)
-    parser.add_argument("--size", choices=[size.name for size in SIZES])
-    options = parser.parse_args()
+    parser.add_argument("--measure", type=at_least(1), help="on so many devices, here")
+    parser.add_argument("--size", choices=[size.name for size in SIZES], help="what it all-reduces")
+    return parser.parse_args(argv)
+
+
+def main(options: argparse.Namespace) -> None:
+    """The command."""
+    needed = options.measure or (2 if options.size else 1)
+    if jax.device_count() < needed:
+        flag = f"--xla_force_host_platform_device_count={needed}"
+        sys.exit(f"needs {needed} devices: XLA_FLAGS={flag} splits a CPU")
     if options.measure:
         print(measure(options.measure))
     elif options.size:
@@ -215,4 +224,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parse_arguments(sys.argv[1:]))

@@ -9,6 +9,7 @@ second half of the run, and how many programs were compiled in each epoch.
 import argparse
 import json
 import os
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -16,8 +17,11 @@ from pathlib import Path
 import jax.monitoring
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for configs, however this is started
+
 from awd_jax.tasks.train import train
 from configs import quickstart
+from experiments.arguments import at_least
 
 SECONDS = 0.5  # between two samples
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -29,12 +33,16 @@ def resident_mib() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def main() -> None:
-    """The command."""
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--checkpoint_steps", type=int, default=20)
-    options = parser.parse_args()
+    parser.add_argument("--epochs", type=at_least(2), default=40)
+    parser.add_argument("--checkpoint_steps", type=at_least(1), default=20)
+    return parser.parse_args(argv)
+
+
+def main(options: argparse.Namespace) -> None:
+    """The command."""
     config = quickstart.get_config()
     config.train.num_epochs = options.epochs
     config.train.checkpoint_steps = options.checkpoint_steps
@@ -78,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parse_arguments(sys.argv[1:]))

@@ -1,0 +1,61 @@
+"""What arguments of the scripts may be; argparse tells a user which one is not, and why."""
+
+import argparse
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A whole number."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, at least {least}")
+        return int(text)
+
+    return read
+
+
+def counts(text: str) -> list[int]:
+    """Whole numbers with commas between."""
+    return [at_least(1)(part) for part in text.split(",")]
+
+
+def some_of(*choices: str) -> Callable[[str], list[str]]:
+    """Words with commas between."""
+
+    def read(text: str) -> list[str]:
+        for word in text.split(","):
+            if word not in choices:
+                raise argparse.ArgumentTypeError(f"{word!r}: must be of {', '.join(choices)}")
+        return text.split(",")
+
+    return read
+
+
+def directory_with(*names: str) -> Callable[[str], Path]:
+    """A directory that has these files."""
+
+    def read(text: str) -> Path:
+        for name in names:
+            if not (Path(text) / name).is_file():
+                raise argparse.ArgumentTypeError(f"{text!r}: must be a directory with {name}")
+        return Path(text)
+
+    return read
+
+
+def file(text: str) -> Path:
+    """A file that is there."""
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a file")
+    return Path(text)
+
+
+def program(text: str) -> str:
+    """A program that can be started."""
+    found = shutil.which(text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a program")
+    return str(Path(found).absolute())
