@@ -1,16 +1,21 @@
 """The flags of the command."""
 
+import itertools
 import logging
 import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
+from awd_jax import output
 from awd_jax.errors import InputError, one_line
+from awd_jax.files import local_path
 from awd_jax.tasks import SHARED_TASKS, TASKS
 from awd_jax.train import recipe
 from awd_jax.train.cluster import Place, find_place
@@ -38,6 +43,11 @@ _START_TIMEOUT = flags.DEFINE_integer(
 _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
     "heartbeat_timeout", 100, "Seconds of silence until a process counts as dead.", lower_bound=1
 )
+_HOLDERS = (
+    *(_CONFIG, _WORKDIR, _TASK),
+    *(_DISTRIBUTED, _ADDRESS, _NUM_PROCESSES, _PROCESS_ID, _START_TIMEOUT, _HEARTBEAT_TIMEOUT),
+)
+_HELP = frozenset(("--help", "-help", "-h", "-?", "--helpshort"))
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -45,37 +55,50 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
     Raises:
       InputError: an unknown flag or field, a value of a wrong type, or no config to load.
+      SystemExit: help was asked for, and printed.
     """
+    if _HELP.intersection(argv[1:]):
+        _print_help()
+        raise SystemExit(0)
+    _find_recipes(argv)
     try:
         rest = flags.FLAGS(argv)
-        if _CONFIG.value is None:
-            raise InputError("--config", "is missing", "give a recipe: --config=configs/ptb.py")
-        recipe.check(_CONFIG.value)
-        if flags.FLAGS["verbosity"].using_default_value:
-            # Orbax, through absl, and asyncio log pages of tracebacks for a save that failed,
-            # where the error that reaches us is one line.
-            absl_logging.set_verbosity(absl_logging.FATAL)
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    except InputError:
-        raise
+        # A file that could not be loaded says so here, where its config is first looked at.
+        is_config = hasattr(_CONFIG.value, "items")
     except Exception as error:  # absl, ml_collections and the config's own code raise anything
-        typo = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
-        if typo:
-            fix = f"did you mean {typo[1]}?"
-            raise InputError(f"config field {typo[2]}", "is unknown", fix) from error
-        if isinstance(error, KeyError | AttributeError):  # of a field that is like no other
-            fix = "see configs/default.py for all of them"
-            raise InputError(f"config field {one_line(error)}", "is unknown", fix) from error
-        raise InputError("command line", one_line(error), "see README.md, or --help") from error
+        raise _explain(error) from error
+    if _CONFIG.value is None:
+        raise InputError("--config", "is missing", "give a recipe: --config=configs/ptb.py")
+    if not is_config:
+        what = f"gives a {type(_CONFIG.value).__name__}"
+        raise InputError("get_config of --config", what, "return a ConfigDict, as recipes do")
+    recipe.check(_CONFIG.value)
     if rest[1:]:
         raise InputError(rest[1], "is no flag", "flags start with --")
+    if flags.FLAGS["verbosity"].using_default_value:
+        # For a save that failed orbax, through absl, and asyncio log pages of tracebacks, and
+        # tensorstore's threads find the loop closed that they report to; what reaches us is one
+        # error, which becomes one line.
+        absl_logging.set_verbosity(absl_logging.FATAL)
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        sys.unraisablehook = _report_unraisable
     return rest
 
 
+def _report_unraisable(unraisable: Any) -> None:
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
 def task() -> tuple[str, ConfigDict, Path]:
-    """The name of the task, its config and its workdir."""
+    """The name of the task, its config and its workdir.
+
+    Raises:
+      InputError: the workdir is no path of this machine.
+    """
     config = _CONFIG.value
-    return _TASK.value, config, Path(_WORKDIR.value or f"runs/{config.name}")
+    workdir = local_path("--workdir", _WORKDIR.value or f"runs/{config.name}")
+    return _TASK.value, config, workdir
 
 
 def place() -> Place | None:
@@ -102,3 +125,51 @@ def place() -> Place | None:
             "start it once, without the flags and the environment of several processes",
         )
     return found
+
+
+def _find_recipes(argv: Sequence[str]) -> None:
+    """Lets a recipe import its neighbours (`from configs import default`) from any directory.
+
+    The checkout is where this package or the recipe lies.
+    """
+    places = [Path(__file__)]
+    for argument, following in itertools.pairwise([*argv[1:], ""]):
+        name, is_given, value = argument.lstrip("-").partition("=")
+        if name == "config":
+            file, _, _ = (value if is_given else following).partition(":")
+            places.append(Path(file).absolute())
+    sys.path += [str(place.parents[1]) for place in places if len(place.parents) > 1]
+
+
+def _explain(error: Exception) -> InputError:
+    """What was wrong with the command line or the config, by what a library said of it."""
+    if isinstance(error, InputError):
+        return error
+    typo = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
+    if typo:
+        return InputError(f"config field {typo[2]}", "is unknown", f"did you mean {typo[1]}?")
+    if re.search(r"has no attribute 'get_config'", str(error)):
+        fix = "define get_config(variant='') that returns a ConfigDict, as configs/ptb.py does"
+        return InputError("the file of --config", "has no function get_config", fix)
+    if isinstance(error, KeyError | AttributeError):  # of a field that is like no other
+        fix = "see configs/default.py for all of them"
+        return InputError(f"config field {one_line(error)}", "is unknown", fix)
+    return InputError("command line", one_line(error), "see README.md, or --help")
+
+
+def _print_help() -> None:
+    """Prints the tasks, the flags and every config field with its rule."""
+    output.say("python -m awd_jax.main --config=FILE [--task=TASK] [--workdir=DIR] [--config.X=Y]")
+    output.say("\nTasks:")
+    for name, function in TASKS.items():
+        output.say(f"  {name:<14} {_first_sentence(function)}")
+    output.say("\nFlags:")
+    for holder in _HOLDERS:
+        output.say(f"  --{holder.name:<22} {flags.FLAGS[holder.name].help}")
+    output.say("\nConfig fields (their meaning and default: configs/default.py):")
+    for name, rule in recipe.RULES.items():
+        output.say(f"  --config.{name:<36} {rule.words}")
+
+
+def _first_sentence(function: Callable) -> str:
+    return " ".join((function.__doc__ or "").split("\n\n")[0].split())

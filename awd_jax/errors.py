@@ -1,4 +1,4 @@
-"""What ends a run before its end. `main` prints each without a traceback."""
+"""Errors that stop a run early. `main` prints each as one line, without a traceback."""
 
 import os
 import re
@@ -24,25 +24,38 @@ class InputError(ValueError, RunError):
         super().__init__(f"{value}: {rule}; {fix}")
 
 
+class ReaderGoneError(RunError):
+    """The program that reads standard output has gone, as `head` does. Nothing is wrong."""
+
+    exit_code = 0
+
+
 class DivergedError(RunError):
     """A loss or gradient that is not finite."""
+
+
+class OutOfMemoryError(RunError):
+    """An array does not fit into the memory of a device or of the machine."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            f"out of memory ({one_line(error)}): make the model, the batch or the number of "
+            "texts smaller"
+        )
 
 
 class StorageError(RunError):
     """A file of the run cannot be written: a full disk, a quota, a lost mount."""
 
     def __init__(self, what: str, error: Exception) -> None:
-        # Layers below add pages to what the system said.
-        code = re.search(r"os_error_code='(\d+)'", str(error))
-        reason = os.strerror(int(code[1])) if code else one_line(error)
         super().__init__(
-            f"{what} cannot be written ({reason}); checkpoints before it are whole: "
+            f"{what} cannot be written ({one_line(error)}); checkpoints before it are whole: "
             "make room, then the same command goes on from the last one"
         )
 
 
 class InterruptedRunError(RunError):
-    """A signal asked the run to stop. Exits as shells have it: 143 for SIGTERM, 130 for Ctrl-C."""
+    """A signal asked the run to stop. The exit code is the shells': 143 for SIGTERM, 130, 129."""
 
     def __init__(self, signum: int, where: str) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name} {where}")
@@ -64,7 +77,25 @@ class LostProcessError(ProcessError):
     """Another process is gone: it was killed, or its machine or network failed."""
 
 
-def one_line(error: Exception) -> str:
-    """The last line of an error's message, which says most; its type if it has none."""
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line: the system's own words, else the last line of its message.
+
+    A library's message may be empty (then it is the error's type), and an OSError may carry no
+    word of the system (`strerror` is None).
+    """
+    code = re.search(r"os_error_code='(\d+)'", str(error))  # tensorstore adds pages to it
+    if code:
+        return os.strerror(int(code[1]))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
+
+
+def as_run_error(error: Exception) -> RunError | None:
+    """An error of a library as one of ours, where it has a known meaning for a user; else None."""
+    if isinstance(error, RunError):
+        return error
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return OutOfMemoryError(error)
+    return None

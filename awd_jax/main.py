@@ -1,25 +1,30 @@
 """`python -m awd_jax.main --config=configs/ptb.py`: reads flags and config, runs one task."""
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 
-from awd_jax import huge_pages
+from awd_jax import huge_pages, output
+from awd_jax.errors import (
+    InputError,
+    LostProcessError,
+    ReaderGoneError,
+    RunError,
+    as_run_error,
+    one_line,
+)
 
 if __name__ == "__main__":
     huge_pages.use()  # before the imports that take seconds
 
-import jax
-from absl import app
-
-from awd_jax import command_line
-from awd_jax.errors import LostProcessError, RunError
-from awd_jax.tasks import TASKS
-from awd_jax.train import cluster, processes
-
 
 def main(argv: Sequence[str]) -> None:
     """Runs one task on a checked config, alone or with other processes."""
+    from awd_jax import command_line
+    from awd_jax.tasks import TASKS
+    from awd_jax.train import cluster, processes
+
     del argv
     name, config, workdir = command_line.task()
     place = command_line.place()
@@ -29,26 +34,61 @@ def main(argv: Sequence[str]) -> None:
         processes.check_same({"--task": name}, but=())
         TASKS[name](config, workdir)
     except Exception as error:
-        loss = cluster.explain_loss(error)
-        if loss is None or isinstance(error, RunError):
+        ours = as_run_error(error) or cluster.explain_loss(error)
+        if ours is None or ours is error:
             raise
-        raise loss from error
+        raise ours from error
 
 
 def run() -> None:
-    """The command: what ends a run early is one line and an exit code, see `errors`."""
-    jax.config.config_with_absl()
+    """The command: an error that has a meaning for the user is one line and an exit code.
+
+    See `errors`. The line is the last one: the process then ends at once, as the threads of the
+    layers below complain while Python takes itself apart.
+    """
+    output.open_streams()
     try:
-        app.run(main, flags_parser=command_line.parse_flags)
+        _start()
+    except ReaderGoneError:
+        _leave(0, others_too=True)
     except RunError as error:
-        print(f"awd_jax: {error}", file=sys.stderr)
-        cluster.leave(error.exit_code, not isinstance(error, LostProcessError))
+        output.complain(str(error), is_last=True)
+        _leave(error.exit_code, others_too=not isinstance(error, LostProcessError))
     except KeyboardInterrupt:
-        print("awd_jax: interrupted", file=sys.stderr)
-        cluster.leave(130, True)
+        output.complain("interrupted", is_last=True)
+        _leave(130, others_too=True)
     except Exception:  # a bug: the other processes must not wait for this one
-        traceback.print_exc()
-        cluster.leave(1, True)
+        output.note(traceback.format_exc().rstrip())
+        _leave(1, others_too=True)
+
+
+def _start() -> None:
+    """Imports what a task needs, reads the flags, and runs it.
+
+    Raises:
+      InputError: a setting in the environment that jax refuses, or a file of flags that cannot be
+        read: both are read by the imports, before any flag is.
+    """
+    try:
+        import jax
+        from absl import app
+
+        from awd_jax import command_line
+
+        jax.config.config_with_absl()
+    except ImportError:
+        raise
+    except Exception as error:
+        fix = "correct it; JAX_... are variables of the environment, --flagfile names a file"
+        raise InputError("environment or command line", one_line(error), fix) from error
+    app.run(main, flags_parser=command_line.parse_flags)
+
+
+def _leave(exit_code: int, *, others_too: bool) -> None:
+    cluster = sys.modules.get("awd_jax.train.cluster")
+    if cluster is None:  # the imports failed
+        os._exit(exit_code)
+    cluster.leave(exit_code, others_too)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,20 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "awd_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# main -> tasks -> train -> models -> core, data beside models, and interchange beside train.
+# main -> tasks -> train -> models -> core, data beside models, and interchange beside train. What
+# is outside of the program (errors, files, standard streams) is below all but core and models.
+OUTSIDE = {"errors", "files", "output"}
 MAY_IMPORT = {
     "core": {"core"},
     "models": {"core", "models", "errors"},
-    "data": {"data", "errors"},
-    "train": {"core", "models", "data", "train", "errors"},
-    "interchange": {"core", "models", "interchange", "errors"},
-    "tasks": {"core", "models", "data", "train", "interchange", "tasks", "errors"},
-    "main": {"huge_pages", "command_line", "train", "tasks", "errors"},
-    "command_line": {"train", "tasks", "errors"},
+    "data": {"data", *OUTSIDE},
+    "train": {"core", "models", "data", "train", *OUTSIDE},
+    "interchange": {"core", "models", "interchange", *OUTSIDE},
+    "tasks": {"core", "models", "data", "train", "interchange", "tasks", *OUTSIDE},
+    "main": {"huge_pages", "command_line", "train", "tasks", *OUTSIDE},
+    "command_line": {"train", "tasks", *OUTSIDE},
+    "output": {"files", "errors"},
+    "files": {"errors"},
     "errors": set(),
     "huge_pages": set(),
     "__init__": set(),
@@ -71,7 +75,7 @@ def test_third_parties_stay_in_their_layer(file):
             assert not names & {"jax", "flax", "optax", "orbax"}
         case "interchange":
             assert names <= {"jax", "jaxtyping", "flax", "numpy", "safetensors", "torch"}
-        case "errors":
+        case "errors" | "files" | "output":
             assert not names
 
 
@@ -108,6 +112,18 @@ def test_a_missing_config_field_fails_loudly(file):
                 assert "config" not in ast.unparse(receiver).lower()
             case ast.Call(func=ast.Name(id="getattr"), args=[receiver, _, _]):
                 assert "config" not in ast.unparse(receiver).lower()
+
+
+@each_file
+def test_what_prints_goes_through_output(file):
+    """Which says what happens where a stream fails; `print` would raise what the system says."""
+    for node in ast.walk(parse(file)):
+        match node:
+            case ast.Call(func=ast.Name(id="print")):
+                raise AssertionError(f"line {node.lineno}: use output.say or output.note")
+            case ast.Attribute(value=ast.Name(id="sys"), attr="stdout" | "stderr"):
+                allowed = {"output", "cluster", "report", "generate", "score"}  # isatty, flush
+                assert file.stem in allowed, f"line {node.lineno}"
 
 
 @each_file

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.many import forced_devices
+from tests.many import SECONDS, forced_devices
 
 ROOT = Path(__file__).parents[1]
 PTB = f"--config={ROOT}/configs/ptb.py"
@@ -43,7 +43,17 @@ BAD_INPUTS = {
         [SMOKE, "--task=generate", "--distributed"],
         "--task=generate: runs in one process",
     ),
-    "no such backend": ([SMOKE], "JAX_PLATFORMS"),
+    "no file of flags": ([SMOKE, "--flagfile=none"], "none"),
+    "workdir at an address": (
+        [SMOKE, "--workdir=gs://b/r"],
+        "--workdir 'gs://b/r': must be a path",
+    ),
+    "workdir that reads as a pattern": ([SMOKE, "--workdir=ptb[lr=30]"], "'[' in its path"),
+    "config without get_config": ([f"--config={__file__}"], "has no function get_config"),
+    "no such backend": ([SMOKE], "JAX_PLATFORMS='none'", {"JAX_PLATFORMS": "none"}),
+    "backend without its device": ([SMOKE], "JAX_PLATFORMS='rocm'", {"JAX_PLATFORMS": "rocm"}),
+    "setting that jax refuses": ([SMOKE], "JAX_ENABLE_X64", {"JAX_ENABLE_X64": "maybe"}),
+    "setting without meaning here": ([SMOKE], "JAX_DEBUG_INFS", {"JAX_DEBUG_INFS": "1"}),
     "nothing to evaluate": ([SMOKE, "--task=evaluate"], "train first"),
 }
 
@@ -68,10 +78,9 @@ def start(arguments, cwd, **variables):
 
 @pytest.mark.parametrize("what", BAD_INPUTS)
 def test_bad_input_gives_one_line_and_exit_code_2_and_leaves_nothing(what, tmp_path):
-    arguments, told = BAD_INPUTS[what]
-    variables = {"JAX_PLATFORMS": "none"} if what == "no such backend" else {}
-    process = start(arguments, tmp_path, **variables)
-    out, err = process.communicate(timeout=60)
+    arguments, told, *variables = BAD_INPUTS[what]
+    process = start(arguments, tmp_path, **dict(*variables))
+    out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 2, err
     assert out == ""
     assert err.startswith("awd_jax: ")
@@ -84,18 +93,25 @@ def test_the_default_workdir_is_named_by_the_config(tmp_path):
     process = start(
         [SMOKE, "--config.data.max_tokens=300", "--config.train.num_epochs=1"], tmp_path
     )
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, err
     assert err == ""
     assert "the source itself | perplexity 13.08" in out
     assert (tmp_path / "runs" / "quickstart-smoke" / "result.json").exists()
 
 
+def test_help_lists_tasks_flags_and_fields(tmp_path):
+    out, err = start(["--help"], tmp_path).communicate(timeout=SECONDS)
+    assert err == ""
+    for name in ("evaluate ", "--workdir ", "--config.train.bptt "):
+        assert f"\n  {name}" in out
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A directory with a run of one epoch; its checkpoints are above a megabyte each."""
     directory = tmp_path_factory.mktemp("finished")
-    out, err = start(go_on(1), directory).communicate()
+    out, err = start(go_on(1), directory).communicate(timeout=SECONDS)
     assert "epoch 1 |" in out, err
     return directory
 
@@ -140,28 +156,44 @@ def test_a_signal_saves_and_stops_and_the_same_command_goes_on(run, signum, exit
     process = run(10000)
     wait_for("resumed in epoch 2 at window 0", process)
     second = run(10000)
-    _, err = second.communicate(timeout=60)
+    _, err = second.communicate(timeout=SECONDS)
     assert second.returncode == 2
     assert f"awd_jax: workdir run: another run uses it (process {process.pid} on " in err
     process.send_signal(signum)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == exit_code
     assert err.startswith(f"awd_jax: stopped by {signum.name} in ")
     assert err.count("\n") == 1
     assert "at window 0" not in wait_for("resumed in epoch", run(10000))
 
 
+def test_a_run_outlives_its_reader_and_other_tasks_end_with_theirs(run, tmp_path):
+    process = run(2)
+    process.stdout.readline()
+    process.stdout.close()
+    _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+    told = "awd_jax: standard output cannot be written (Broken pipe): the run goes on "
+    assert err == told + "and prints no more; its logs are in run\n"
+    result = (tmp_path / "run" / "result.json").read_bytes()
+    process = start([*go_on(2), "--task=evaluate"], tmp_path)
+    process.stdout.close()
+    _, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, err) == (0, "")
+    assert (tmp_path / "run" / "evaluate.json").read_bytes() == result
+
+
 def test_a_full_disk_stops_the_run_and_leaves_what_was_saved(run):
     # A limit on the size of a file fails in the same calls, and needs no disk to fill.
     process = run(2)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 1
     last = err.splitlines()[-1]
     assert last.startswith("awd_jax: checkpoint in ")
     assert "cannot be written (File too large); checkpoints before it are whole" in last
     process = run(2)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, err
     assert "resumed in epoch 2 at window 0" in out
     assert "epoch 2 |" in out

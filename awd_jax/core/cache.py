@@ -70,7 +70,9 @@ def cache_step(
     is_visible = (age >= 1) & (age <= reach) & (all_next != NO_TOKEN)[None]
     # The default on a GPU may be TF32, whose error theta multiplies in an exponent.
     products = jnp.matmul(hs, all_hs.T, precision=jax.lax.Precision.HIGHEST)
-    scores = jnp.where(is_visible, theta * products, -jnp.inf)
+    # The largest becomes 0, which changes no probability: a large theta would make it infinite.
+    best = jnp.max(jnp.where(is_visible, products, -jnp.inf), axis=1, keepdims=True)
+    scores = jnp.where(is_visible, theta * (products - best), -jnp.inf)
     is_hit = all_next[None] == targets[:, None]
     is_empty = ~is_visible.any(axis=1)
     total = jax.nn.logsumexp(scores, axis=1)

@@ -43,7 +43,7 @@ def _fast_lstm_forward(
     gates = jnp.swapaxes(gates.reshape(-1, num_steps, batch_size), 0, 1)
     gates = _with_idle_columns(gates)
 
-    def step(t: Array, loop: tuple) -> tuple:
+    def step(t: Array | int, loop: tuple) -> tuple:
         gates, before, hs, cs_before = loop
         from_h = multiply("gh,hb->gb", w_ht, before.h, dtype)
         activated = activate_gates(*jnp.split(gates[t] + from_h, 4))
@@ -70,7 +70,7 @@ def _fast_lstm_backward(residuals: tuple, d_outputs: tuple[Array, LSTMState]) ->
     dtype, narrow = params.w_h.dtype, state.h.dtype  # of sums and of products
     w_x, w_h = params.w_x.astype(narrow), params.w_h.astype(narrow)
 
-    def step(num_done: Array, loop: tuple) -> tuple:
+    def step(num_done: Array | int, loop: tuple) -> tuple:
         d_gates, d_state = loop
         t = length - 1 - num_done
         i, f, g, o = jnp.split(gates[t], 4)
@@ -112,7 +112,7 @@ def _fast_lstm_backward(residuals: tuple, d_outputs: tuple[Array, LSTMState]) ->
 fast_lstm.defvjp(_fast_lstm_forward, _fast_lstm_backward)
 
 
-def _set_row(array: Array, t: Array, row: Array) -> Array:
+def _set_row(array: Array, t: Array | int, row: Array) -> Array:
     """Writes in place, where `array` has no other reader."""
     return jax.lax.dynamic_update_index_in_dim(array, row, t, axis=0)
 

@@ -13,8 +13,12 @@ from jaxtyping import Array, Float, Int, Key
 
 
 def temper(logits: Float[Array, "*B V"], temperature: float) -> Float[Array, "*B V"]:
-    """Divides by a temperature above 0: below 1 sharpens the distribution, above 1 flattens it."""
-    return logits / temperature
+    """Divides by a temperature above 0: below 1 sharpens the distribution, above 1 flattens it.
+
+    The largest logit becomes 0: divided by a tiny temperature, several large ones would all be
+    infinite, and equal.
+    """
+    return (logits - jnp.max(logits, axis=-1, keepdims=True)) / temperature
 
 
 def forbid(logits: Float[Array, "*B V"], token: int) -> Float[Array, "*B V"]:

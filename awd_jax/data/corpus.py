@@ -1,7 +1,6 @@
 """A corpus by its name: found, counted, encoded."""
 
 from collections import Counter
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from awd_jax.data.sources import (
 from awd_jax.data.text import LEVELS, count_tokens, encode_text, string_text
 from awd_jax.data.vocabulary import UNK, Vocabulary
 from awd_jax.errors import InputError
+from awd_jax.files import local_path
 
 NAMES = (*SOURCES, "synthetic", "text")
 
@@ -51,8 +51,8 @@ def load_corpus(name: str, directory: str, level: str, vocabulary: str, seed: in
         `directory` has.
       directory: a directory with the split files, "" for none.
       level: word, char or byte; a named corpus has but one.
-      vocabulary: "train": the tokens of train, at word level with `<unk>`, as which valid's and
-        test's other tokens are read. "all": the tokens of all three, as in the published recipes.
+      vocabulary: "train": the tokens of train and `<unk>`, as which valid's and test's other
+        tokens are read. "all": the tokens of all three, as in the published recipes.
       seed: of the synthetic corpus.
 
     Raises:
@@ -65,7 +65,7 @@ def load_corpus(name: str, directory: str, level: str, vocabulary: str, seed: in
     counts: Counter[str] = Counter()
     for text in splits if vocabulary == "all" else splits[:1]:
         counts.update(count_tokens(text))
-    if vocabulary == "train" and level == "word":
+    if vocabulary == "train":
         counts[UNK] += 0
     tokens = Vocabulary.from_counts(counts)
     train, valid, test = (encode_text(text, tokens) for text in splits)
@@ -117,11 +117,12 @@ def _find(name: str, directory: str, level: str, seed: int) -> tuple[Splits, flo
         return Splits(*texts), made.entropy if level == "word" else None
     layouts = (PLAIN_LAYOUT,) if name == "text" else SOURCES[name].layouts
     if directory:
-        splits = find_splits(Path(directory), level, layouts)
+        path = local_path("config.data.dir", directory)
+        splits = find_splits(path, level, layouts)
         if splits is None:
             raise InputError(
                 f"directory {directory}",
-                "lacks files of the corpus" if Path(directory).is_dir() else "does not exist",
+                "lacks files of the corpus" if path.is_dir() else "does not exist",
                 f"put {file_names(layouts)} there",
             )
         return splits, None

@@ -1,23 +1,21 @@
 """Downloads whose files appear whole and checked, or not at all."""
 
-import contextlib
 import hashlib
 import http.client
 import queue
-import sys
 import tempfile
 import threading
 import urllib.error
 import urllib.request
-import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from awd_jax import output
 from awd_jax.data.sources import Remote, Source, placement
-from awd_jax.errors import InputError
+from awd_jax.errors import InputError, one_line
+from awd_jax.files import whole_file
 
 ANSWER_SECONDS = 8.0
 _CHUNK_BYTES = 1 << 20
@@ -37,15 +35,17 @@ def fetch(source: Source, directory: Path) -> None:
             _fetch_remote(remote, directory)
         except _FAILURES as error:
             raise InputError(
-                remote.address, f"cannot be downloaded to {directory} ({error})", placement(source)
+                remote.address,
+                f"cannot be downloaded to {directory} ({one_line(error)})",
+                placement(source),
             ) from error
 
 
 def _fetch_remote(remote: Remote, directory: Path) -> None:
     with _open(remote.address) as reply:
-        print(f"downloading {remote.address} to {directory}", file=sys.stderr)
+        output.note(f"downloading {remote.address} to {directory}")
         if not remote.members:
-            with _whole_file(directory / PurePosixPath(remote.address).name) as file:
+            with whole_file(directory / PurePosixPath(remote.address).name) as file:
                 _copy_reply(reply, file, remote)
             return
         with tempfile.TemporaryFile(dir=directory) as archive:
@@ -61,7 +61,7 @@ def _extract(archive: IO[bytes], remote: Remote, directory: Path) -> None:
         # Only the expected names are read: an archive cannot write anywhere else.
         for member in remote.members:
             name = PurePosixPath(member.path).name
-            with zipped.open(member.path) as packed, _whole_file(directory / name) as file:
+            with zipped.open(member.path) as packed, whole_file(directory / name) as file:
                 _copy(packed, file, member.md5)
 
 
@@ -79,18 +79,6 @@ def _copy(stream: Any, file: IO[bytes], md5: str | None) -> None:
         file.write(chunk)
     if md5 is not None and digest.hexdigest() != md5:
         raise OSError(f"its md5 is {digest.hexdigest()}, not {md5}")
-
-
-@contextlib.contextmanager
-def _whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears at path when the block ends, and never if it ends with an error."""
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _open(address: str) -> Any:

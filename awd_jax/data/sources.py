@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from awd_jax.data.text import Text, file_text
-from awd_jax.errors import InputError
+from awd_jax.errors import InputError, one_line
+from awd_jax.files import local_path
 
 
 class Splits(NamedTuple):
@@ -140,7 +141,7 @@ def find_splits(
         except OSError as error:
             raise InputError(
                 f"directory {directory}",
-                f"cannot be read ({error.strerror})",
+                f"cannot be read ({one_line(error)})",
                 "give a readable directory",
             ) from error
         if complete:
@@ -156,7 +157,7 @@ def find_local(source: Source) -> Splits | None:
     """
     if "AWD_JAX_DATA" not in os.environ:
         return None
-    root = Path(os.environ["AWD_JAX_DATA"])
+    root = local_path("AWD_JAX_DATA", os.environ["AWD_JAX_DATA"])
     if not root.is_dir():
         raise InputError(f"AWD_JAX_DATA={root}", "is no directory", "correct or unset it")
     found = (find_splits(root / folder, source.level, source.layouts) for folder in source.folders)

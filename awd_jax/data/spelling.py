@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Iterable
 
-from awd_jax.data.vocabulary import EOS
+from awd_jax.data.vocabulary import EOS, UNK
 
 
 class Speller:
@@ -21,6 +21,8 @@ class Speller:
     def spell(self, token: str) -> str:
         """What one more token adds; nothing for a byte that does not end its character."""
         if self._level == "byte":
+            if token == UNK:
+                return self._bytes.decode(b"\xff")  # a byte that no UTF-8 has
             return self._bytes.decode(b"\n" if token == EOS else bytes([int(token)]))
         if token == EOS:
             self._blank = ""

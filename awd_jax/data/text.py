@@ -22,7 +22,8 @@ import numpy as np
 from jaxtyping import Int32
 
 from awd_jax.data.vocabulary import EOS, UNK, Vocabulary
-from awd_jax.errors import InputError
+from awd_jax.errors import InputError, one_line
+from awd_jax.files import decode, without_mark
 
 LEVELS = ("word", "char", "byte")
 BLOCK_BYTES = 1 << 20
@@ -163,18 +164,9 @@ def _strings(name: str, blocks: Iterator[bytes]) -> Iterator[str]:
     """
     line = 1
     for index, block in enumerate(blocks):
-        raw = block.removeprefix(b"\xef\xbb\xbf") if index == 0 else block
-        try:
-            string = raw.decode()
-        except UnicodeDecodeError as error:
-            line += raw.count(b"\n", 0, error.start)
-            raise InputError(
-                f"{name}, line {line}",
-                f"byte 0x{raw[error.start]:02x} is not UTF-8",
-                "save the text as UTF-8",
-            ) from error
+        string = decode(name, block, line)
         line += string.count("\n")
-        yield string
+        yield without_mark(string) if index == 0 else string
 
 
 def _closed_blocks(text: Text) -> Iterator[bytes]:
@@ -188,6 +180,8 @@ def _closed_blocks(text: Text) -> Iterator[bytes]:
 
 def _file_blocks(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(str(path), "is no regular file", "copy it to one: it is read twice")
         with path.open("rb") as file:
             size = file.seek(0, io.SEEK_END)
             if stop is not None and size < stop:
@@ -203,7 +197,7 @@ def _file_blocks(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
                 yield block
     except OSError as error:
         raise InputError(
-            str(path), f"cannot be read ({error.strerror})", "give a readable file"
+            str(path), f"cannot be read ({one_line(error)})", "give a readable file"
         ) from error
 
 

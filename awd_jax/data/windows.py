@@ -8,6 +8,7 @@ from jaxtyping import Float32, Int, Int32
 from awd_jax.errors import InputError
 
 BUCKET = 8
+SHORTEST = 5  # tokens of a training window, but for the last of an epoch
 DEVIATION = 5  # standard deviation of a training window's length
 
 
@@ -70,7 +71,7 @@ def epoch_windows(num_rows: int, bptt: int, seed: int, epoch: int) -> Windows:
     left = num_rows - 1
     while left > 0:
         base = bptt if random.random_sample() < 0.95 else bptt / 2
-        length = min(max(5, int(random.normal(base, DEVIATION))), left)
+        length = min(max(SHORTEST, int(random.normal(base, DEVIATION))), left)
         lengths.append(length)
         left -= length
     return _consecutive(lengths)

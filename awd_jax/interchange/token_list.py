@@ -1,11 +1,13 @@
 """The tokens of somebody else's model, in the order of their ids."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from awd_jax.errors import InputError
+from awd_jax.files import read_text
 
 _FIX = (
     "convert the list where it comes from: json.dump(list(ITOS), open('vocabulary.json', 'w')); "
@@ -21,10 +23,7 @@ def read_tokens(path: Path) -> tuple[str, ...]:
       InputError: it is missing, or is neither; a pickled list is never read.
     """
     place = f"vocabulary {path}"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:  # ValueError: of UTF-8
-        raise InputError(place, f"cannot be read ({error})", _FIX) from error
+    text = read_text(place, path, _FIX)
     return parse_tokens(place, text) if path.suffix == ".json" else _lines(place, text)
 
 
@@ -62,7 +61,10 @@ def number_padding(tokens: Sequence[str]) -> tuple[str, ...]:
 
 def _lines(place: str, text: str) -> tuple[str, ...]:
     # Not splitlines(): it also ends lines at characters that may be tokens.
-    lines = text.removesuffix("\n").split("\n")
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     if "" in lines:
         raise InputError(f"{place}, line {lines.index('') + 1}", "is blank", _FIX)
+    if all(re.fullmatch(r"\S+[ \t]+\d+", line) for line in lines):
+        fix = "keep the first column: cut -f1, or cut -d' ' -f1"
+        raise InputError(f"{place}, line 1", f"{lines[0]!r} is a token and its count", fix)
     return tuple(lines)

@@ -14,6 +14,7 @@ import numpy as np
 from awd_jax.errors import InputError
 from awd_jax.interchange.params import FlatParams
 
+_WRAPPERS = r"(?:module\.|_orig_mod\.)*"  # of DataParallel and torch.compile
 _RNN = r"(?:0\.)?rnns\.(\d+)\.(?:module\.)?"
 _MEANINGS = {
     r"(?:0\.)?encoder\.weight": "embedding",
@@ -111,6 +112,6 @@ def to_torch(params: FlatParams) -> dict[str, np.ndarray]:
 
 def _meaning(name: str) -> str | None:
     for pattern, meaning in _MEANINGS.items():
-        if match := re.fullmatch(pattern, name):
+        if match := re.fullmatch(_WRAPPERS + f"(?:{pattern})", name):
             return match.expand(meaning)
     return None

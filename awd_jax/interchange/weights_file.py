@@ -11,6 +11,7 @@ import safetensors
 import safetensors.numpy
 
 from awd_jax.errors import InputError, one_line
+from awd_jax.files import whole_file
 
 _SAFE = ".safetensors"
 
@@ -51,9 +52,8 @@ def write_safetensors(
     """
     # Safetensors writes the memory of an array as it lies.
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(safetensors.numpy.save(contiguous, metadata))
-    part.replace(path)
+    with whole_file(path) as file:
+        file.write(safetensors.numpy.save(contiguous, metadata))
 
 
 def _read_safetensors(path: Path) -> WeightsFile:

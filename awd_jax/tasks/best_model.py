@@ -20,7 +20,7 @@ from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.recipe import flatten
 from awd_jax.train.state import init_state, make_model
 from awd_jax.train.streams import read_corpus
-from awd_jax.train.workdir import CHECKPOINTS, check_same
+from awd_jax.train.workdir import CHECKPOINTS, check_same, jax_settings
 
 
 class BestModel(NamedTuple):
@@ -71,7 +71,8 @@ def _read_best(config: ConfigDict, workdir: Path) -> _Read:
     with Checkpoints(directory) as checkpoints:
         meta = checkpoints.best_meta()
         fields, tokens = meta["fields"], meta["vocabulary"]
-        check_same(f"workdir {workdir}", _of_model(fields), _of_model(flatten(config)))
+        ours = _of_model(flatten(config) | jax_settings())
+        check_same(f"workdir {workdir}", _of_model(fields), ours)
         choose_devices(config.train)  # says in one line if there are none
         check_backend(config.model)
         trained = _unflatten(fields)
@@ -101,7 +102,9 @@ def read_splits(config: ConfigDict, best: BestModel) -> Corpus:
 
 
 def _of_model(fields: dict[str, Any]) -> dict[str, Any]:
-    return {n: v for n, v in fields.items() if n.startswith("model.") or n == "data.level"}
+    """What a model's arrays depend on. Randomness and precision of products are a task's own."""
+    names = ("data.level", "jax_enable_x64")
+    return {n: v for n, v in fields.items() if n.startswith("model.") or n in names}
 
 
 def _unflatten(fields: dict[str, Any]) -> ConfigDict:

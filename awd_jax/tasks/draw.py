@@ -82,11 +82,11 @@ def draw_samples(
 
     carry = _read_prompt(best, prompt, config.num_samples)
     tokens = jnp.full(config.num_samples, prompt[-1], jnp.int32)
-    compiled = _compile(step, best.params, carry, tokens, np.int32(0))
+    compiled = _compile(step, best.params, carry, tokens, jnp.int32(0))
 
     def draw(carry: Carry, tokens: Array) -> Iterator[Int32[np.ndarray, "B"]]:
         for t in range(config.num_tokens):
-            carry, tokens = compiled(best.params, carry, tokens, np.int32(t))
+            carry, tokens = compiled(best.params, carry, tokens, jnp.int32(t))
             yield np.asarray(tokens)
 
     return draw(carry, tokens)
@@ -109,8 +109,10 @@ def search_beams(config: ConfigDict, best: BestModel, prompt: Tokens) -> Iterato
         next_logits = make_next_logits(best.model, params, forbidden)
         return beam_step(beams, next_logits, int(prompt[-1]), end)
 
-    carry = _read_prompt(best, prompt, config.beam_size)
-    beams = init_beams(carry, config.beam_size, config.num_tokens)
+    # More beams than there are texts would stay empty.
+    num_beams = min(config.beam_size, len(best.vocabulary) ** min(config.num_tokens, 8))
+    carry = _read_prompt(best, prompt, num_beams)
+    beams = init_beams(carry, num_beams, config.num_tokens)
     compiled = _compile(step, best.params, beams)
 
     def search(beams: Beams) -> Iterator[Beams]:
@@ -150,5 +152,7 @@ def _read_prompt(best: BestModel, prompt: Tokens, batch_size: int) -> Carry:
 
 
 def _compile(step: Callable, *arguments: Any) -> Callable:
-    """Compiles a step, which takes the memory of its second argument."""
-    return jax.jit(step, donate_argnums=1).lower(*arguments).compile()
+    """A step that takes the memory of its second argument; compiled by a first call on copies."""
+    compiled = jax.jit(step, donate_argnums=1)
+    jax.block_until_ready(compiled(*jax.tree.map(jnp.copy, arguments)))
+    return compiled

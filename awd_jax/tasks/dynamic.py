@@ -28,9 +28,9 @@ from awd_jax.tasks.best_model import load_best_model, read_splits
 from awd_jax.tasks.passes import (
     Scored,
     Stream,
-    as_result,
+    pass_result,
     run_pass,
-    say,
+    say_pass,
     split_streams,
 )
 from awd_jax.tasks.pointer import (
@@ -41,8 +41,9 @@ from awd_jax.tasks.pointer import (
     make_score,
     make_static_pass,
     start_carry,
+    useful_window,
 )
-from awd_jax.tasks.result import write_json
+from awd_jax.tasks.result import leave_json
 
 BLOCK = 64  # segments that one call goes through on the device
 DYNAMIC_NAMES = ("dynamic", "dynamic_cache")  # what a dynamic pass scores
@@ -146,7 +147,8 @@ def dynamic(config: ConfigDict, workdir: Path) -> None:
     train = batchify(corpus.train, group.batch_size, "config.dynamic.batch_size =")
     scale = measure_gradients(best.model, best.params, train, group.segment)
     rates = DynamicRates(group.learning_rate, group.lamb, group.eps)
-    mix, window = make_mix(config.cache), config.cache.window
+    mix = make_mix(config.cache)
+    window = useful_window(config.cache.window, *map(len, streams))
     static_pass = make_static_pass(best.model, mix, window)
     dynamic_pass = make_dynamic_pass(best.model, mix, window, group.segment)
     result: dict[str, Any] = {
@@ -155,9 +157,10 @@ def dynamic(config: ConfigDict, workdir: Path) -> None:
     }
     for split, stream in streams._asdict().items():
         scored = static_pass(best.params, stream, f"{split}, static")
-        say(split, STATIC_NAMES, scored, corpus.level)
-        result[split] = as_result(STATIC_NAMES, scored)
+        result[split] = pass_result(STATIC_NAMES, scored)
+        leave_json(workdir, "dynamic", result)
+        say_pass(split, STATIC_NAMES, scored, corpus.level)
         scored = dynamic_pass(best.params, scale, rates, stream, f"{split}, dynamic")
-        say(split, DYNAMIC_NAMES, scored, corpus.level)
-        result[split] |= as_result(DYNAMIC_NAMES, scored)
-    write_json(workdir, "dynamic", result)
+        result[split] |= pass_result(DYNAMIC_NAMES, scored)
+        leave_json(workdir, "dynamic", result)
+        say_pass(split, DYNAMIC_NAMES, scored, corpus.level)

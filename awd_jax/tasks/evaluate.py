@@ -4,8 +4,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from awd_jax import output
 from awd_jax.tasks.best_model import load_best_model, read_splits
-from awd_jax.tasks.result import write_result
+from awd_jax.tasks.result import as_result, leave_json
 from awd_jax.train import processes
 from awd_jax.train.devices import choose_devices
 from awd_jax.train.evaluation import make_evaluate
@@ -30,11 +31,8 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
     evaluate_stream = make_evaluate(best.model, config.train.bptt, devices)
     valid_nll = evaluate_stream(best.params, streams.valid)
     test_nll = evaluate_stream(best.params, streams.test)
-    with processes.together():
-        if processes.is_first():
-            write_result(workdir, "evaluate", corpus, valid_nll, test_nll)
-    if not processes.is_first():
-        return
-    print(f"best model of step {best.step}")
-    print(f"valid {describe_nll(valid_nll, corpus.level)}")
-    print(f"test {describe_nll(test_nll, corpus.level)}")
+    if processes.is_first():
+        leave_json(workdir, "evaluate", as_result(corpus, valid_nll, test_nll))
+        output.say(f"best model of step {best.step}")
+        output.say(f"valid {describe_nll(valid_nll, corpus.level)}")
+        output.say(f"test {describe_nll(test_nll, corpus.level)}")

@@ -6,13 +6,15 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from awd_jax.errors import InputError
+from awd_jax import output
+from awd_jax.errors import InputError, one_line
+from awd_jax.files import local_path, whole_file
 from awd_jax.interchange.params import flatten_params
 from awd_jax.interchange.stablehlo import export_program
 from awd_jax.interchange.torch_layout import to_torch
 from awd_jax.interchange.weights_file import write_safetensors
 from awd_jax.tasks.best_model import load_best_model
-from awd_jax.tasks.result import write_json
+from awd_jax.tasks.result import leave_json
 from awd_jax.train.recipe import flatten
 
 
@@ -40,7 +42,8 @@ def export_model(config: ConfigDict, workdir: Path) -> None:
         "config": json.dumps(described),
         "vocabulary": json.dumps(best.vocabulary.tokens),
     }
-    directory = Path(config.export_model.dir or workdir / "export")
+    given = config.export_model.dir
+    directory = local_path("config.export_model.dir", given) if given else workdir / "export"
     written = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -52,16 +55,15 @@ def export_model(config: ConfigDict, workdir: Path) -> None:
             write_safetensors(written[-1], params, metadata)
         if config.export_model.format == "stablehlo":
             written.append(directory / "model.stablehlo")
-            part = written[-1].with_suffix(".part")
-            part.write_bytes(export_program(best.model))
-            part.replace(written[-1])
+            with whole_file(written[-1]) as file:
+                file.write(export_program(best.model))
     except OSError as error:
         raise InputError(
             f"directory {directory}",
-            f"cannot be written ({error.strerror})",
+            f"cannot be written ({one_line(error)})",
             "give another one as --config.export_model.dir",
         ) from error
     sizes = {str(path): path.stat().st_size for path in written}
-    write_json(workdir, "export_model", {"step": best.step, "bytes": sizes})
+    leave_json(workdir, "export_model", {"step": best.step, "bytes": sizes})
     for path, size in sizes.items():
-        print(f"{path} | {size:,} bytes")
+        output.say(f"{path} | {size:,} bytes")

@@ -9,6 +9,7 @@ from awd_jax.data.sources import PLAIN_LAYOUT, file_names, find_splits
 from awd_jax.data.text import count_tokens
 from awd_jax.data.vocabulary import EOS, UNK, Vocabulary
 from awd_jax.errors import InputError
+from awd_jax.files import local_path
 from awd_jax.interchange import token_list
 from awd_jax.interchange.weights_file import WeightsFile
 
@@ -28,7 +29,7 @@ def read_vocabulary(config: ConfigDict, weights: WeightsFile) -> Vocabulary:
     """
     fields = config.import_model
     if fields.vocabulary:
-        path = Path(fields.vocabulary)
+        path = local_path("config.import_model.vocabulary", fields.vocabulary)
         tokens = (
             _first_appearances(path, config.data.level)
             if path.is_dir()

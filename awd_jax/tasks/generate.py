@@ -11,14 +11,14 @@ from jaxtyping import Int32
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from awd_jax import output
 from awd_jax.data.spelling import Speller, spell
 from awd_jax.data.text import Text, text_lines
 from awd_jax.data.vocabulary import EOS, UNK
 from awd_jax.errors import InputError
 from awd_jax.tasks.best_model import BestModel, load_best_model
 from awd_jax.tasks.draw import Tokens, cut_at, draw_samples, search_beams
-from awd_jax.tasks.output import open_output
-from awd_jax.tasks.result import write_json
+from awd_jax.tasks.result import leave_json
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def generate(config: ConfigDict, workdir: Path) -> None:
     best = load_best_model(config, workdir)
     prompt = _encode_prompt(config.generate.prompt, best)
     draw = _search if config.generate.method == "beam" else _sample
-    with open_output("") as out:
+    with output.open_output(None) as out:
         speller = Speller(best.level)
 
         def show(tokens: Tokens) -> None:
@@ -70,8 +70,10 @@ def generate(config: ConfigDict, workdir: Path) -> None:
         "seconds": drawn.seconds,
         "tokens_per_second": drawn.num_tokens / drawn.seconds,
     }
-    write_json(workdir, "generate", result)
-    print(f"{result['tokens_per_second']:,.0f} tokens per second", file=sys.stderr)
+    leave_json(workdir, "generate", result)
+    if len(texts) < config.generate.num_samples:
+        output.note(f"{len(texts)} of {config.generate.num_samples} texts: there are no more")
+    output.note(f"{result['tokens_per_second']:,.0f} tokens per second")
 
 
 def _check_number(config: ConfigDict) -> None:
@@ -94,7 +96,7 @@ def _encode_prompt(prompt: str, best: BestModel) -> Tokens:
     ids = best.vocabulary.encode(tokens)
     for token in dict.fromkeys(tokens):
         if token not in best.vocabulary.ids:
-            print(f"{token!r} is not in the vocabulary: read as {UNK}", file=sys.stderr)
+            output.note(f"{token!r} is not in the vocabulary: read as {UNK}")
     return ids
 
 
@@ -131,10 +133,11 @@ def _search(
             break
     seconds = time.perf_counter() - started
     num_steps = int(beams.num_drawn)
-    tokens = np.asarray(beams.tokens)[: config.num_samples, :num_steps]
-    log_probs = np.asarray(beams.log_probs)[: config.num_samples].tolist()
+    log_probs = np.asarray(beams.log_probs)[: config.num_samples]
+    is_text = log_probs > -np.inf  # a beam beyond the texts there are, or an impossible one
+    tokens = np.asarray(beams.tokens)[: config.num_samples, :num_steps][is_text]
     show(_shorten(config, best, tokens[0]))
-    return Drawn(tokens, log_probs, num_steps * config.beam_size, seconds)
+    return Drawn(tokens, log_probs[is_text].tolist(), num_steps * len(beams.tokens), seconds)
 
 
 def _with_bar(steps: Iterator[T], num_tokens: int) -> Iterator[T]:

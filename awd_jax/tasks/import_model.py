@@ -9,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from awd_jax import output
 from awd_jax.data.corpus import Corpus
 from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.errors import InputError
+from awd_jax.files import local_path
 from awd_jax.interchange.params import Dims, FlatParams, infer_dims, move_rows, unflatten_params
 from awd_jax.interchange.torch_layout import from_torch
 from awd_jax.interchange.weights_file import WeightsFile, read_weights
 from awd_jax.tasks.foreign_vocabulary import read_vocabulary
-from awd_jax.tasks.result import write_json
+from awd_jax.tasks.result import leave_json
 from awd_jax.train.checkpoint import Checkpoints
 from awd_jax.train.devices import choose_devices
 from awd_jax.train.evaluation import make_evaluate
@@ -80,16 +82,16 @@ def import_model(config: ConfigDict, workdir: Path) -> None:
         "num_new_tokens": imported.num_new_tokens,
         "valid_nll": valid_nll,
     }
-    write_json(workdir, "import_model", result)
-    print(f"{num_params:,} parameters, {len(corpus.vocabulary):,} kinds of tokens")
+    leave_json(workdir, "import_model", result)
+    output.say(f"{num_params:,} parameters, {len(corpus.vocabulary):,} kinds of tokens")
     if imported.num_new_tokens:
-        print(f"{imported.num_new_tokens:,} tokens are new and have the mean of all rows")
+        output.say(f"{imported.num_new_tokens:,} tokens are new and have the mean of all rows")
     if valid_nll is not None:
-        print(f"valid {describe_nll(valid_nll, corpus.level)}")
+        output.say(f"valid {describe_nll(valid_nll, corpus.level)}")
 
 
 def _read(config: ConfigDict) -> Imported:
-    path = Path(config.import_model.path)
+    path = local_path("config.import_model.path", config.import_model.path)
     place = f"weights {path}"
     weights = read_weights(path)
     _check_level(place, weights, config.data.level)

@@ -1,6 +1,5 @@
 """One pass over a stream, in blocks of windows that the device goes through by itself."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -10,10 +9,10 @@ import numpy as np
 from jaxtyping import Float, Int32
 from tqdm import tqdm
 
-from awd_jax.core import losses
+from awd_jax import output
 from awd_jax.data.corpus import Corpus
 from awd_jax.data.windows import Batch, batchify
-from awd_jax.train.report import describe_nll
+from awd_jax.train.report import describe_nll, perplexity
 
 Stream = Int32[np.ndarray, "rows B"]
 
@@ -47,6 +46,9 @@ def cut_blocks(stream: Stream, length: int, num_windows: int) -> Iterator[Batch]
 
     All are of one shape: one program. Every row but the first is a target once.
     """
+    # Memory must follow the text: a flag may ask for windows far longer than it.
+    length = min(length, len(stream) - 1)
+    num_windows = min(num_windows, -(-(len(stream) - 1) // length))
     size = num_windows * length
     for start in range(0, len(stream) - 1, size):
         rows = stream[start : start + size + 1]
@@ -98,15 +100,14 @@ def run_pass(
     return state, Scored(np.sum(sums, axis=0) / num_tokens, seconds, num_tokens / seconds)
 
 
-def nll_result(nll: float) -> dict[str, float | None]:
-    """A mean NLL for a result file: nats per token and perplexity; null if not finite."""
-    values = {"nll": nll, "perplexity": float(losses.perplexity(nll))}
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+def nll_result(nll: float) -> dict[str, float]:
+    """A mean NLL for a result file: nats per token and perplexity."""
+    return {"nll": nll, "perplexity": perplexity(nll)}
 
 
-def as_result(names: tuple[str, ...], scored: Scored) -> dict[str, dict[str, float | None]]:
+def pass_result(names: tuple[str, ...], scored: Scored) -> dict[str, dict[str, float]]:
     """The models of a pass by name, for a result file."""
-    speed: dict[str, float | None] = {
+    speed = {
         "seconds": scored.seconds,
         "tokens_per_second": scored.tokens_per_second,
     }
@@ -115,11 +116,11 @@ def as_result(names: tuple[str, ...], scored: Scored) -> dict[str, dict[str, flo
     }
 
 
-def say(split: str, names: tuple[str, ...], scored: Scored, level: str) -> None:
+def say_pass(split: str, names: tuple[str, ...], scored: Scored, level: str) -> None:
     """Prints a pass as one line."""
     models = " | ".join(
         f"{name} {describe_nll(nll, level)}"
         for name, nll in zip(names, scored.nlls.tolist(), strict=True)
     )
     speed = f"{scored.seconds:.0f} s, {scored.tokens_per_second:,.0f} tokens/s"
-    print(f"{split} | {models} | {speed}", flush=True)
+    output.say(f"{split} | {models} | {speed}")

@@ -17,8 +17,8 @@ from awd_jax.core.cells import LSTMState
 from awd_jax.data.windows import Batch
 from awd_jax.models.awd_lstm import AWDLSTM
 from awd_jax.tasks.best_model import load_best_model, read_splits
-from awd_jax.tasks.passes import Scored, Stream, as_result, run_pass, say, split_streams
-from awd_jax.tasks.result import write_json
+from awd_jax.tasks.passes import Scored, Stream, pass_result, run_pass, say_pass, split_streams
+from awd_jax.tasks.result import leave_json
 
 CHUNK = 256  # tokens that are scored at once
 STATIC_NAMES = ("static", "cache")  # what a static pass scores
@@ -70,6 +70,14 @@ def make_score(model: AWDLSTM, mix: Mix) -> Score:
     return score
 
 
+def useful_window(window: int, *num_tokens: int) -> int:
+    """The largest W of use for texts so long: before its last token one has no more positions.
+
+    Memory and time grow with W, and must follow the text rather than a flag.
+    """
+    return min(window, max(num_tokens) - 1)
+
+
 def start_carry(model: AWDLSTM, cache_window: int) -> PointerCarry:
     """At the start of a text: zeros, and an empty cache."""
     return PointerCarry(model.initial_carry(1), init_cache(cache_window, model.embed_dim))
@@ -113,10 +121,11 @@ def cache(config: ConfigDict, workdir: Path) -> None:
     best = load_best_model(config, workdir)
     corpus = read_splits(config, best)
     streams = split_streams(corpus)
-    static_pass = make_static_pass(best.model, make_mix(config.cache), config.cache.window)
+    window = useful_window(config.cache.window, *map(len, streams))
+    static_pass = make_static_pass(best.model, make_mix(config.cache), window)
     result: dict[str, Any] = {"step": best.step, "settings": {"cache": config.cache.to_dict()}}
     for split, stream in streams._asdict().items():
         scored = static_pass(best.params, stream, split)
-        say(split, STATIC_NAMES, scored, corpus.level)
-        result[split] = as_result(STATIC_NAMES, scored)
-    write_json(workdir, "cache", result)
+        result[split] = pass_result(STATIC_NAMES, scored)
+        leave_json(workdir, "cache", result)
+        say_pass(split, STATIC_NAMES, scored, corpus.level)

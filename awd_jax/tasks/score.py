@@ -2,8 +2,8 @@
 
 import contextlib
 import io
-import json
 import math
+import shutil
 import sys
 import tempfile
 import time
@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from awd_jax import output
 from awd_jax.data.text import Text, file_text, text_lines
 from awd_jax.data.vocabulary import UNK
-from awd_jax.errors import InputError
+from awd_jax.errors import InputError, one_line
+from awd_jax.files import local_path, to_json
 from awd_jax.tasks.best_model import BestModel, load_best_model
 from awd_jax.tasks.lines import ScoredLine, Scorer, read_lines
-from awd_jax.tasks.output import open_output
-from awd_jax.tasks.result import write_json
-from awd_jax.train.report import describe_nll
+from awd_jax.tasks.result import leave_json
+from awd_jax.train.report import describe_nll, perplexity
 
 COLUMNS = ("line", "num_tokens", "num_unk", "log_prob", "perplexity")
 TOKEN_COLUMNS = ("tokens", "log_probs")
@@ -54,7 +55,8 @@ def score(config: ConfigDict, workdir: Path) -> None:
             for _ in read_lines(text, best.vocabulary):
                 pass
         started = time.perf_counter()
-        with open_output(options.output) as out:
+        path = local_path("config.score.output", options.output) if options.output else None
+        with output.open_output(path) as out:
             totals = _write(options, out, _scored_lines(options, best, text, num_lines))
         seconds = time.perf_counter() - started
     nll = -totals.log_prob / totals.num_tokens
@@ -63,34 +65,40 @@ def score(config: ConfigDict, workdir: Path) -> None:
         "step": best.step,
         **totals._asdict(),
         "nll": nll,
-        "perplexity": _perplexity(nll),
+        "perplexity": perplexity(nll),
         "bits": nll / math.log(2),
         "seconds": seconds,
         "tokens_per_second": totals.num_tokens / seconds,
     }
-    write_json(workdir, "score", result)
+    leave_json(workdir, "score", result)
     if totals.num_unk:
-        print(f"tokens outside the vocabulary, read as {UNK}: {totals.num_unk:,}", file=sys.stderr)
-    print(
+        output.note(f"tokens outside the vocabulary, read as {UNK}: {totals.num_unk:,}")
+    output.note(
         f"{totals.num_lines:,} lines, {totals.num_tokens:,} tokens | "
-        f"{describe_nll(nll, best.level)} | {result['tokens_per_second']:,.0f} tokens per second",
-        file=sys.stderr,
+        f"{describe_nll(nll, best.level)} | {result['tokens_per_second']:,.0f} tokens per second"
     )
 
 
 @contextlib.contextmanager
 def _open_input(path: str, level: str) -> Iterator[Text]:
-    """The text of a file. Standard input becomes a file first: it is checked, then scored."""
-    if path != "-":
-        yield file_text(Path(path), level)
+    """The text of a file. It is read twice, checked and then scored, so a pipe is copied first."""
+    named = local_path("config.score.input", path)
+    if path != "-" and (named.is_file() or named.is_dir() or not named.exists()):
+        yield file_text(named, level)
         return
-    with tempfile.NamedTemporaryFile() as file:
-        while block := sys.stdin.buffer.read(1 << 20):
-            file.write(block)
-        file.flush()
-        if file.tell() == 0:
-            raise InputError("standard input", "is empty", "give it at least one line")
-        yield file_text(Path(file.name), level)._replace(name="standard input")
+    name = "standard input" if path == "-" else path
+    with contextlib.ExitStack() as stack:
+        try:
+            copy = stack.enter_context(tempfile.NamedTemporaryFile())
+            pipe = sys.stdin.buffer if path == "-" else stack.enter_context(named.open("rb"))
+            shutil.copyfileobj(pipe, copy, 1 << 20)
+            copy.flush()
+        except OSError as error:
+            rule = f"cannot be copied into a temporary file ({one_line(error)})"
+            raise InputError(name, rule, "give a readable file") from error
+        if copy.tell() == 0:
+            raise InputError(name, "is empty", "give it at least one line")
+        yield file_text(Path(copy.name), level)._replace(name=name)
 
 
 def _scored_lines(
@@ -120,13 +128,15 @@ def _write(options: ConfigDict, out: io.TextIOWrapper, lines: Iterator[ScoredLin
             totals.num_unk + num_unk,
             totals.log_prob + log_prob,
         )
-        perplexity = _perplexity(-log_prob / len(ids))
-        row: list[Any] = [totals.num_lines, len(ids), num_unk, log_prob, perplexity]
+        row: list[Any] = [
+            *(totals.num_lines, len(ids), num_unk, log_prob),
+            perplexity(-log_prob / len(ids)),
+        ]
         if options.per_token:
             row += [tokens, log_probs.tolist()]
         if options.format == "jsonl":
             row_by_name = dict(zip(columns, row, strict=True))
-            out.write(json.dumps(row_by_name, ensure_ascii=False, allow_nan=False) + "\n")
+            out.write(to_json(row_by_name, ensure_ascii=False) + "\n")
         else:
             out.write("\t".join(map(_cell, row)) + "\n")
     return totals
@@ -137,8 +147,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(_cell, value))
     return f"{value:.6f}" if isinstance(value, float) else str(value)
-
-
-def _perplexity(nll: float) -> float:
-    """exp, or the largest number where that is larger."""
-    return math.exp(min(nll, 709.0))

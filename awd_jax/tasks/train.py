@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from awd_jax.data.corpus import Corpus
 from awd_jax.tasks.best_model import BestModel
 from awd_jax.tasks.draw import generate_sentences
-from awd_jax.tasks.result import write_result
+from awd_jax.tasks.result import as_result, write_json
 from awd_jax.train import processes
 from awd_jax.train.checksum import checksum_arrays, checksum_json
 from awd_jax.train.devices import check_backend, check_batch, choose_devices
@@ -74,7 +74,8 @@ def run_training(
         ).train()
         with processes.together():
             if processes.is_first():
-                write_result(workdir, "result", corpus, trained.valid_nll, trained.test_nll)
+                result = as_result(corpus, trained.valid_nll, trained.test_nll)
+                write_json(workdir, "result", result)
         if processes.is_first():
             _report_result(config, corpus, trained, report)
 

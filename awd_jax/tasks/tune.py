@@ -3,21 +3,22 @@
 import itertools
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
+from awd_jax import output
 from awd_jax.core.cache import CacheScore, CacheState, cache_step, mix_cache
 from awd_jax.core.dynamic import DynamicRates
 from awd_jax.data.windows import batchify
 from awd_jax.tasks.best_model import load_best_model, read_splits
 from awd_jax.tasks.dynamic import make_dynamic_pass, measure_gradients
 from awd_jax.tasks.passes import nll_result, split_streams
-from awd_jax.tasks.pointer import Mix, make_static_pass
-from awd_jax.tasks.result import write_json
+from awd_jax.tasks.pointer import Mix, make_static_pass, useful_window
+from awd_jax.tasks.result import leave_json
 from awd_jax.train.report import describe_nll
 
 CACHE_NAMES = ("window", "theta", "lamb")
@@ -64,7 +65,8 @@ def tune_cache(config: ConfigDict, workdir: Path) -> None:
     corpus = read_splits(config, best)
     valid = split_streams(corpus).valid
     group = config.tune_cache
-    grid_pass = make_static_pass(best.model, make_grid_mix(group), max(group.windows))
+    window = useful_window(max(group.windows), len(valid))
+    grid_pass = make_static_pass(best.model, make_grid_mix(group), window)
     scored = grid_pass(best.params, valid, "valid")
     grid = itertools.product(group.windows, group.thetas, group.lambs)
     points = [
@@ -104,21 +106,23 @@ def tune_dynamic(config: ConfigDict, workdir: Path) -> None:
         points.append(Point(dict(zip(DYNAMIC_NAMES, values, strict=True)), float(scored.nlls[0])))
         told = ", ".join(f"{n} {v:g}" for n, v in points[-1].settings.items())
         nll = describe_nll(points[-1].nll, corpus.level)
-        print(f"{name} | {told} | valid {nll} | {scored.seconds:.0f} s", flush=True)
-        _write(workdir, "dynamic", points)
+        leave_json(workdir, "tune_dynamic", _ranking(points))
+        output.say(f"{name} | {told} | valid {nll} | {scored.seconds:.0f} s")
     _finish(workdir, "dynamic", points, corpus.level)
 
 
-def _write(workdir: Path, group: str, points: list[Point]) -> Point:
-    """Writes all and returns the best."""
-    ranked = sorted(points, key=lambda point: math.inf if math.isnan(point.nll) else point.nll)
-    content = {"points": [{**point.settings, **nll_result(point.nll)} for point in ranked]}
-    write_json(workdir, f"tune_{group}", content)
-    return ranked[0]
+def _ranked(points: list[Point]) -> list[Point]:
+    """The best first."""
+    return sorted(points, key=lambda point: math.inf if math.isnan(point.nll) else point.nll)
+
+
+def _ranking(points: list[Point]) -> dict[str, Any]:
+    return {"points": [{**p.settings, **nll_result(p.nll)} for p in _ranked(points)]}
 
 
 def _finish(workdir: Path, group: str, points: list[Point], level: str) -> None:
     """Writes all and prints the best as flags."""
-    best = _write(workdir, group, points)
+    best = _ranked(points)[0]
     flags = " ".join(f"--config.{group}.{name}={value}" for name, value in best.settings.items())
-    print(f"best of {len(points)} | valid {describe_nll(best.nll, level)} | {flags}")
+    leave_json(workdir, f"tune_{group}", _ranking(points))
+    output.say(f"best of {len(points)} | valid {describe_nll(best.nll, level)} | {flags}")

@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn
 
 import jax
 
+from awd_jax import output
 from awd_jax.errors import InputError, LostProcessError, ProcessError, one_line
 from awd_jax.train.devices import local_devices
 
@@ -115,7 +116,7 @@ def join(place: Place) -> None:
 
 def _give_up(place: Place) -> None:
     error = ProcessError(f"{describe_missing(place)} within {place.start_timeout} s")
-    print(f"awd_jax: {error}", file=sys.stderr, flush=True)
+    output.complain(str(error), is_last=True)
     os._exit(error.exit_code)
 
 
@@ -160,18 +161,16 @@ def explain_loss(error: Exception) -> LostProcessError | None:
 
 
 def leave(exit_code: int, others_too: bool) -> NoReturn:
-    """Ends this process by an error.
+    """Ends this process by an error, at once: nothing is printed after what the caller said.
 
     Args:
       exit_code: of the process.
-      others_too: whether they may end by themselves now. It leaves with them, or
-        alone if they do not.
+      others_too: the other processes are ending as well, so wait a few seconds for a common
+        shutdown. Process 0 always does: it runs the coordinator, so it must leave last.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if jax.distributed.is_initialized():
-        if not (others_too or jax.process_index() == 0):  # which has what they wait with
-            os._exit(exit_code)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    if jax.distributed.is_initialized() and (others_too or jax.process_index() == 0):
         # Alone, it would be aborted by jax's own shutdown, which waits for all. The
         # others find it gone, by a connection that closes or by its heartbeat.
         timer = threading.Timer(_SECONDS_TO_LEAVE, os._exit, [exit_code])
@@ -179,4 +178,4 @@ def leave(exit_code: int, others_too: bool) -> NoReturn:
         timer.start()
         with contextlib.suppress(Exception):  # the others may be gone: our exit code counts
             jax.distributed.shutdown()
-    sys.exit(exit_code)
+    os._exit(exit_code)

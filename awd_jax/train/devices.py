@@ -1,5 +1,7 @@
 """The devices that a run uses, and which sequences each process has on its own."""
 
+import os
+
 import jax
 import numpy as np
 from jaxtyping import Int32
@@ -7,18 +9,26 @@ from ml_collections import ConfigDict
 
 from awd_jax.errors import InputError, one_line
 
+_UNUSABLE = "jax_debug_infs"
+
 
 def local_devices() -> list[jax.Device]:
     """The devices of this process.
 
     Raises:
-      InputError: jax finds none.
+      InputError: jax finds none, or has a setting with which nothing of ours can run.
     """
+    if getattr(jax.config, _UNUSABLE):
+        rule = (
+            "cannot be used: infinity stands for a loss not yet known and a token not to be drawn"
+        )
+        raise InputError(_UNUSABLE.upper(), rule, "unset it; JAX_DEBUG_NANS works")
     try:
         return jax.local_devices()
-    except RuntimeError as error:
-        fix = "check JAX_PLATFORMS and the installation of jax"
-        raise InputError("jax", one_line(error), fix) from error
+    except Exception as error:  # jax raises RuntimeError, AssertionError and others
+        fix = "check that setting and the installation of jax"
+        value = f"jax with JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r}"
+        raise InputError(value, f"finds no device ({one_line(error)})", fix) from error
 
 
 def choose_devices(config: ConfigDict) -> list[jax.Device]:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C, noted until the run stands where it can go on later."""
+"""Remembers SIGTERM, Ctrl-C and SIGHUP until the run reaches a point that it can resume from."""
 
 import contextlib
 import signal
@@ -10,7 +10,7 @@ from typing import Any
 class Interruption(contextlib.AbstractContextManager):
     """While it is entered, a first signal is noted; a second one acts at once, as usual."""
 
-    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -18,7 +18,9 @@ class Interruption(contextlib.AbstractContextManager):
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():  # no other may set handlers
-            self._before = {s: signal.signal(s, self._note) for s in self._SIGNALS}
+            # An ignored one stays so: `nohup` lets a run outlive its terminal that way.
+            heard = [s for s in self._SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+            self._before = {s: signal.signal(s, self._note) for s in heard}
         return self
 
     def __exit__(self, *error: object) -> None:

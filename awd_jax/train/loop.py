@@ -176,9 +176,9 @@ class Trainer:
         return state, num_windows, time.perf_counter() - started
 
     def _train_window(self, state: TrainState, epoch: int, start: int, length: int) -> TrainState:
-        config = self._config
-        bptt = config.train.bptt
-        padded_length = windows.padded_length(length, bptt)
+        config, bptt = self._config, self._config.train.bptt
+        # Memory must follow the text: a flag may ask for windows far longer than it.
+        padded_length = windows.padded_length(length, min(bptt, len(self._own_stream) - 1))
         batch = windows.window_batch(self._own_stream, start, length, padded_length)
         rate = learning_rate(config.optimizer, epoch, length, bptt, config.train.batch_size)
         return self._train_step(
@@ -216,14 +216,15 @@ class Trainer:
                 "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             },
         )
+        self._save(state, epoch + 1, 0, valid_nll)  # before it speaks
         self._report.say(
             f"epoch {epoch} | {train_seconds + valid_seconds:.0f} s"
             f" | train {describe_nll(values['train_nll'], self._level)}"
             f" | valid {describe_nll(valid_nll, self._level)}"
             + " | best so far" * is_best
             + f" | average of {num_averaged:,} steps" * (num_averaged > 0)
+            + " | worse than guessing" * (valid_nll > math.log(self._model.vocab_size))
         )
-        self._save(state, epoch + 1, 0, valid_nll)
         return state
 
     def _check_in_evaluation(self) -> None:

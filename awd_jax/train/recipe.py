@@ -4,12 +4,15 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from awd_jax.core.unroll import Backend
 from awd_jax.data.corpus import NAMES
 from awd_jax.data.text import LEVELS
+from awd_jax.data.windows import SHORTEST
 from awd_jax.errors import InputError
+from awd_jax.files import PATH_RULE, is_local
 
 
 class Rule(NamedTuple):
@@ -19,12 +22,18 @@ class Rule(NamedTuple):
     holds: Callable[[Any], bool]
 
 
+SMALLEST, LARGEST = 1.1754944e-38, 3.4028234e38  # float32's normal numbers
+
+
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and abs(value) < float("inf")
+    """Whether float32, in which programs compute, has it: finite, and not so small as to be 0."""
+    if not (_is_int(value) or isinstance(value, float)):
+        return False
+    return value == 0 or SMALLEST <= abs(value) <= LARGEST
 
 
 def one_of(*choices: str) -> Rule:
@@ -34,12 +43,31 @@ def one_of(*choices: str) -> Rule:
 
 TEXT = Rule("must be a string", lambda v: isinstance(v, str))
 FLAG = Rule("must be True or False", lambda v: isinstance(v, bool))
-RATE = Rule("must be a drop probability in [0, 1)", lambda v: _is_number(v) and 0 <= v < 1)
-POSITIVE = Rule("must be a number above 0", lambda v: _is_number(v) and v > 0)
-NOT_NEGATIVE = Rule("must be a number of at least 0", lambda v: _is_number(v) and v >= 0)
-COUNT = Rule("must be a whole number of at least 1", lambda v: _is_int(v) and v >= 1)
-COUNT_OR_0 = Rule("must be a whole number of at least 0", lambda v: _is_int(v) and v >= 0)
-SHARE = Rule("must be a number in [0, 1)", lambda v: _is_number(v) and 0 <= v < 1)
+
+
+def _is_below_1(value: Any) -> bool:
+    """Whether it is in [0, 1), in float32 too: 1 - 1e-9 would be 1 there."""
+    return _is_number(value) and 0 <= value < 1 and bool(np.float32(value) < 1)
+
+
+RATE = Rule("must be a drop probability in [0, 1), below 1 in float32 too", _is_below_1)
+POSITIVE = Rule(
+    "must be a number above 0, from 1.2e-38 to 3.4e38 as float32 has them",
+    lambda v: _is_number(v) and v > 0,
+)
+NOT_NEGATIVE = Rule(
+    "must be 0 or a number above it, from 1.2e-38 to 3.4e38 as float32 has them",
+    lambda v: _is_number(v) and v >= 0,
+)
+COUNT = Rule("must be a whole number in [1, 2**31)", lambda v: _is_int(v) and 1 <= v < 2**31)
+COUNT_OR_0 = Rule("must be a whole number in [0, 2**31)", lambda v: _is_int(v) and 0 <= v < 2**31)
+BPTT = Rule(
+    f"must be a whole number in [{SHORTEST}, 2**31): no window is drawn shorter than {SHORTEST}",
+    lambda v: COUNT.holds(v) and v >= SHORTEST,
+)
+TEMPERATURE = Rule(f"{POSITIVE.words}; for 0 set --config.generate.method=greedy", POSITIVE.holds)
+SHARE = Rule("must be a number in [0, 1), below 1 in float32 too", _is_below_1)
+PATH = Rule(PATH_RULE, lambda v: isinstance(v, str) and is_local(v))
 SEED = Rule(  # jax folds larger ones into these
     "must be a whole number in [0, 2**32)", lambda v: _is_int(v) and 0 <= v < 2**32
 )
@@ -65,7 +93,7 @@ NAME = Rule(
 RULES = {
     "name": NAME,
     "data.corpus": one_of(*NAMES),
-    "data.dir": TEXT,
+    "data.dir": PATH,
     "data.level": one_of(*LEVELS),
     "data.vocabulary": one_of("train", "all"),
     "data.max_tokens": COUNT_OR_0,
@@ -90,7 +118,7 @@ RULES = {
     "optimizer.nonmono": COUNT,
     "train.seed": SEED,
     "train.batch_size": COUNT,
-    "train.bptt": COUNT,
+    "train.bptt": BPTT,
     "train.num_epochs": COUNT,
     "train.activation_reg": NOT_NEGATIVE,
     "train.temporal_activation_reg": NOT_NEGATIVE,
@@ -106,26 +134,26 @@ RULES = {
     "generate.num_tokens": COUNT,
     "generate.num_samples": COUNT,
     "generate.method": one_of("sample", "greedy", "beam"),
-    "generate.temperature": POSITIVE,
+    "generate.temperature": TEMPERATURE,
     "generate.top_k": COUNT_OR_0,
     "generate.top_p": Rule("must be a number in (0, 1]", lambda v: _is_number(v) and 0 < v <= 1),
     "generate.beam_size": COUNT,
     "generate.seed": SEED,
     "generate.until_eos": FLAG,
     "generate.forbid_unk": FLAG,
-    "score.input": Rule("must be a file, or '-'", lambda v: isinstance(v, str) and v != ""),
-    "score.output": TEXT,
+    "score.input": Rule("must be a file, or '-'", lambda v: v != "" and PATH.holds(v)),
+    "score.output": PATH,
     "score.format": one_of("tsv", "jsonl"),
     "score.per_token": FLAG,
     "score.carry": FLAG,
     "score.batch_size": COUNT,
-    "import_model.path": TEXT,
-    "import_model.vocabulary": TEXT,
+    "import_model.path": PATH,
+    "import_model.vocabulary": PATH,
     "import_model.tokens": one_of("file", "corpus"),
     "import_model.eos_token": TEXT,
     "import_model.unk_token": TEXT,
     "export_model.format": one_of("safetensors", "torch", "stablehlo"),
-    "export_model.dir": TEXT,
+    "export_model.dir": PATH,
     "cache.window": COUNT,
     "cache.theta": NOT_NEGATIVE,
     "cache.lamb": SHARE,
@@ -156,7 +184,7 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 
 
 def check(config: ConfigDict) -> None:
-    """Checks every field against its rule.
+    """Checks every field against its rule, and those that depend on one another.
 
     Raises:
       InputError: a missing or unknown field, or a value that breaks its rule.
@@ -178,3 +206,10 @@ def check(config: ConfigDict) -> None:
             raise InputError(
                 f"config.{name} = {value!r}", RULES[name].words, f"set --config.{name}=..."
             )
+    optimizer = config.optimizer
+    if optimizer.name == "adam" and optimizer.learning_rate >= 1:
+        raise InputError(
+            f"config.optimizer.learning_rate = {optimizer.learning_rate}",
+            "must be below 1 with adam, which moves every parameter by about the rate",
+            "set --config.optimizer.learning_rate=1e-3, or another --config.optimizer.name",
+        )

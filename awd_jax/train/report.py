@@ -1,7 +1,7 @@
 """What a run tells: a metrics log, TensorBoard, a bar on a terminal, a line an epoch."""
 
 import contextlib
-import json
+import math
 import os
 import sys
 import time
@@ -14,16 +14,22 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 from tqdm import tqdm
 
-from awd_jax.core import losses
-from awd_jax.errors import StorageError
+from awd_jax import output
+from awd_jax.errors import StorageError, one_line
+from awd_jax.files import to_json
 from awd_jax.train import processes
+
+
+def perplexity(nll: float) -> float:
+    """exp of a mean NLL in nats per token; infinite where no float holds it."""
+    return math.inf if nll > 709 else math.exp(nll)
 
 
 def describe_nll(nll: float, level: str) -> str:
     """A mean NLL in nats per token, in the unit that the field uses for such tokens."""
     if level == "word":
-        return f"perplexity {losses.perplexity(nll):.2f}"
-    return f"{losses.bits_per_token(nll):.4f} bits"
+        return f"perplexity {perplexity(nll):.2f}"
+    return f"{nll / math.log(2):.4f} bits"
 
 
 class Report(contextlib.AbstractContextManager):
@@ -39,6 +45,8 @@ class Report(contextlib.AbstractContextManager):
     """
 
     def __init__(self, workdir: Path) -> None:
+        self._workdir = workdir
+        self._has_lost_stdout = False
         tensorboard = workdir / "tensorboard"
         try:
             self._metrics = (workdir / "metrics.jsonl").open("ab")
@@ -50,16 +58,20 @@ class Report(contextlib.AbstractContextManager):
             raise StorageError(str(error.filename), error) from error
 
     def __exit__(self, *error: object) -> None:
-        self._metrics.close()
-        self._timing.close()
-        self._tensorboard.close()
+        # All lines are on disk already; what a full disk refused has been said.
+        for file in (self._metrics, self._timing, self._tensorboard):
+            with contextlib.suppress(OSError):
+                file.close()
 
     def rewind(self, log_bytes: int) -> None:
-        """Drops what the metrics log holds behind a checkpoint: it will be computed again."""
+        """Drops what the metrics log holds after a checkpoint: it will be computed again."""
         if self.log_bytes < log_bytes:
             self.say(f"{self._metrics.name} has lost lines: it goes on where it ends")
-        self._metrics.truncate(min(log_bytes, self.log_bytes))
-        self._metrics.seek(0, os.SEEK_END)
+        try:
+            self._metrics.truncate(min(log_bytes, self.log_bytes))
+            self._metrics.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise StorageError(self._metrics.name, error) from error
 
     @property
     def log_bytes(self) -> int:
@@ -78,7 +90,7 @@ class Report(contextlib.AbstractContextManager):
 
     def _add(self, file: BinaryIO, step: int, values: Mapping[str, float | int]) -> None:
         try:
-            file.write(json.dumps({"step": step, **values}).encode() + b"\n")
+            file.write(to_json({"step": step, **values}).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
             for name, value in values.items():
@@ -102,9 +114,23 @@ class Report(contextlib.AbstractContextManager):
         )
 
     def say(self, line: str) -> None:
-        """Prints one readable line, below which a bar may go on."""
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        """Prints one readable line, below which a bar may go on.
+
+        A run outlives its terminal: where the line cannot be printed, it says so once on
+        standard error, and prints no more.
+        """
+        if self._has_lost_stdout:
+            return
+        try:
+            with tqdm.external_write_mode(file=sys.stdout):
+                output.write_line(sys.stdout, line)
+        except (OSError, ValueError) as error:  # ValueError: it has been closed
+            self._has_lost_stdout = True
+            output.give_up(sys.stdout)
+            output.complain(
+                f"{output.STDOUT} cannot be written ({one_line(error)}): the run goes on and "
+                f"prints no more; its logs are in {self._workdir}"
+            )
 
 
 class Silence(Report):

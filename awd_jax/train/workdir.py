@@ -4,16 +4,19 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import socket
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+import jax
 from ml_collections import ConfigDict
 
 from awd_jax.data.corpus import Corpus
-from awd_jax.errors import InputError
+from awd_jax.errors import InputError, one_line
+from awd_jax.files import whole_file
 from awd_jax.train.recipe import flatten
 
 # Fields that say where and how long a run goes, not what it computes: they may change at a resume.
@@ -28,8 +31,17 @@ FREE_FIELDS = frozenset(
         "train.num_samples",
     }
 )
+# Settings of jax, by their default, that change the arrays of a run on any machine: another
+# generator or number format, silently mixed in at a resume, would make it a run of neither.
+_JAX_DEFAULTS = {
+    "jax_enable_x64": False,
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_random_seed_offset": 0,
+    "jax_default_matmul_precision": None,
+}
 # Fields younger than some workdirs, with the value that says what was done before there was one.
-_YOUNGER_FIELDS = {"optimizer.base_batch_size": 0, "model.dtype": "float32"}
+_YOUNGER_FIELDS = {"optimizer.base_batch_size": 0, "model.dtype": "float32", **_JAX_DEFAULTS}
 # The groups that make a run what it is; the others belong to tasks that start from its result.
 _OWN_GROUPS = ("name", "data", "model", "optimizer", "train")
 CHECKPOINTS = "checkpoints"  # the directory in a workdir that holds them
@@ -37,13 +49,37 @@ _NUM_SHOWN = 3
 
 
 def describe(config: ConfigDict, corpus: Corpus) -> dict[str, Any]:
-    """What a run depends on: every config field of training, and a checksum of each split."""
+    """What a run depends on: config fields, settings of jax, and a checksum of each split."""
     own = {name: v for name, v in flatten(config).items() if name.split(".")[0] in _OWN_GROUPS}
     fields = json.loads(json.dumps(own))  # as it comes back from the file
     for split in ("train", "valid", "test"):
         tokens = getattr(corpus, split)
         fields[f"corpus.{split}"] = f"{len(tokens)} tokens, crc32 {zlib.crc32(tokens):08x}"
-    return fields
+    return fields | jax_settings()
+
+
+def jax_settings() -> dict[str, Any]:
+    """The settings of jax, by flag or environment (JAX_ENABLE_X64, ...), that a run depends on."""
+    return {name: getattr(jax.config, name) for name in _JAX_DEFAULTS}
+
+
+def check_checkpoints_can_be_read(workdir: Path) -> None:
+    """Checks that orbax will find in this directory what it wrote there.
+
+    It takes the path for a pattern when it merges the parts of a checkpoint, and gives it to
+    libraries that know UTF-8 only. What it saved elsewhere could never be read.
+
+    Raises:
+      InputError: the path has a character of patterns, or is not UTF-8.
+    """
+    path = str(workdir.absolute())
+    bad = re.search(r"[*?\[\]\\]|[\ud800-\udfff]", path)
+    if bad:
+        raise InputError(
+            f"workdir {ascii(path)[1:-1]}",
+            f"has {bad[0]!a} in its path, and checkpoints there could not be read again",
+            "give a --workdir without any of * ? [ ] \\ and in UTF-8 in its whole path",
+        )
 
 
 def check_same(place: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
@@ -64,7 +100,7 @@ def check_same(place: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None
         raise InputError(
             f"{place} holds another run",
             "; ".join(differing[:_NUM_SHOWN]) + more,
-            "give the config of that run, or another --workdir",
+            "give the config of that run and its JAX_ settings, or another --workdir",
         )
 
 
@@ -80,6 +116,7 @@ def open_workdir(workdir: Path, fields: dict[str, Any]) -> Iterator[None]:
       InputError: it belongs to another run, another process has it open, or it
         cannot be written.
     """
+    check_checkpoints_can_be_read(workdir)
     with contextlib.ExitStack() as stack:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
@@ -93,14 +130,15 @@ def open_workdir(workdir: Path, fields: dict[str, Any]) -> Iterator[None]:
                     raise ValueError("its config.json is no JSON object")
                 check_same(f"workdir {workdir}", theirs, fields)
             else:
-                part = path.with_suffix(".part")
-                part.write_text(json.dumps(fields, indent=2) + "\n")
-                part.replace(path)
+                with whole_file(path) as file:
+                    file.write(json.dumps(fields, indent=2).encode() + b"\n")
         except InputError:
             raise
         except (OSError, ValueError) as error:  # ValueError: of JSON, or of UTF-8
             raise InputError(
-                f"workdir {workdir}", f"cannot be used ({error})", "give another one with --workdir"
+                f"workdir {workdir}",
+                f"cannot be used ({one_line(error)})",
+                "give another one with --workdir",
             ) from error
         yield
 

@@ -102,7 +102,13 @@ def test_the_nucleus_is_the_least_set_with_its_mass(logits, mass):
 @hypothesis.given(logits_of_a_batch)
 def test_a_nucleus_of_everything_and_a_temperature_of_one_change_nothing(logits):
     np.testing.assert_array_equal(keep_nucleus(jnp.asarray(logits), 1.0), logits)
-    np.testing.assert_array_equal(temper(jnp.asarray(logits), 1.0), logits)
+    p = jax.nn.softmax(temper(jnp.asarray(logits), 1.0))
+    np.testing.assert_allclose(p, jax.nn.softmax(jnp.asarray(logits)), rtol=1e-5)
+
+
+def test_the_smallest_temperature_leaves_the_largest_logit():
+    logits = jnp.asarray([30.0, 40.0, 90.0, 89.0, -jnp.inf])  # three are infinite over 1.2e-38
+    np.testing.assert_array_equal(jax.nn.softmax(temper(logits, 1.2e-38)), [0, 0, 1, 0, 0])
 
 
 def test_what_is_forbidden_stays_so_through_every_filter():

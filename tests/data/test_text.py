@@ -1,3 +1,4 @@
+import os
 import tempfile
 from pathlib import Path
 
@@ -194,6 +195,13 @@ def test_a_file_that_cannot_be_read_is_named(level, tmp_path):
     (tmp_path / "empty.txt").touch()
     with pytest.raises(InputError, match=r"empty.txt: is empty"):
         count_tokens(file_text(tmp_path / "empty.txt", level))
+
+
+def test_a_pipe_is_no_corpus(tmp_path):
+    """It would be waited for, and it is read twice: counted, then encoded."""
+    os.mkfifo(tmp_path / "train.txt")
+    with pytest.raises(InputError, match=r"train.txt: is no regular file"):
+        count_tokens(file_text(tmp_path / "train.txt", "word"))
 
 
 def test_a_file_shorter_than_its_part_is_refused(tmp_path):

@@ -20,6 +20,18 @@ def test_a_text_file_has_one_token_a_line(end, tmp_path):
     assert read_tokens(path) == ("<eos>", "line\u2028separator", "\x0c", "é")
 
 
+@pytest.mark.parametrize("name", ["v.json", "v.txt"])
+def test_a_byte_order_mark_and_line_ends_of_windows_are_no_tokens(name, tmp_path):
+    text = json.dumps(["<eos>", "a"]) if name == "v.json" else "<eos>\r\na\r\n"
+    (tmp_path / name).write_bytes(text.encode("utf-8-sig"))
+    assert read_tokens(tmp_path / name) == ("<eos>", "a")
+
+
+def test_a_number_after_a_blank_is_no_count_unless_every_line_has_one(tmp_path):
+    (tmp_path / "v.txt").write_text("<eos>\nno 1\n")
+    assert read_tokens(tmp_path / "v.txt") == ("<eos>", "no 1")
+
+
 class Bomb:
     def __reduce__(self):
         return pytest.fail, ("unpickled",)
@@ -28,6 +40,8 @@ class Bomb:
 BAD_FILES = {
     "v.pkl": (pickle.dumps([Bomb()]), "json.dump"),
     "blank.txt": (b"a\n\nb\n", "line 2: is blank"),
+    "counts.txt": (b"the 5012\n<eos> 99\na\t7\n", "'the 5012' is a token and its count; keep"),
+    "latin.txt": ("<eos>\né\n".encode("latin-1"), "line 2: byte 0xe9 is not UTF-8"),
     "cut.json": (b'["a", ', "is no JSON"),
     "dict.json": (b'{"a": 1}', "must be a JSON list"),
     "numbers.json": (b"[1, 2]", "must be a JSON list"),

@@ -46,6 +46,12 @@ def test_without_weight_drop_there_is_no_wrapper():
     jax.tree.map(np.testing.assert_array_equal, read(plain)[0], read(state)[0])
 
 
+def test_what_other_wrappers_put_before_each_name_is_dropped():
+    state = load_golden("awd_lstm_lm").state
+    wrapped = {f"module._orig_mod.{name}": array for name, array in state.items()}
+    jax.tree.map(np.testing.assert_array_equal, read(wrapped)[0], read(state)[0])
+
+
 L0 = "rnns.0.module."
 BROKEN = {
     "a layer missing": (

@@ -50,6 +50,14 @@ def test_another_model_is_refused_with_the_fields_that_differ(tmp_path, field, v
         load_best_model(config, tmp_path)
 
 
+def test_another_number_format_of_jax_is_named_and_no_damage(tmp_path):
+    save_model(make_config(), tmp_path)
+    with jax.enable_x64(True), pytest.raises(InputError, match="jax_enable_x64 = False there"):
+        load_best_model(make_config(), tmp_path)
+    with jax.default_prng_impl("rbg"):  # draws nothing that the model depends on
+        load_best_model(make_config(), tmp_path)
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     save_model(make_config(), tmp_path)
     files = (tmp_path / "checkpoints").glob("*/state/**/*")

@@ -91,6 +91,24 @@ def test_beam_search_finds_the_most_probable_texts(run, log_prob):
         assert found == pytest.approx(log_prob(["<eos>"], expected), rel=1e-5)
 
 
+@pytest.mark.parametrize(("forbid_unk", "num_texts"), [(False, 10), (True, 9)])
+def test_there_are_no_more_texts_than_there_are(run, forbid_unk, num_texts):
+    options = {"beam_size": 300, "num_samples": 300, "num_tokens": 1, "forbid_unk": forbid_unk}
+    out, err, result = run(method="beam", **options)
+    assert len(set(result["texts"])) == len(result["texts"]) == num_texts
+    assert out == "\n---\n".join(result["texts"]) + "\n"
+    assert np.isfinite(result["log_probs"]).all()
+    assert f"{num_texts} of 300 texts: there are no more\n" in err
+
+
+@pytest.mark.parametrize("method", ["greedy", "beam"])
+def test_it_works_without_compilation(run, method):
+    options = {"method": method, "num_tokens": 2, "beam_size": 2}
+    compiled = run(**options)[0]
+    with jax.disable_jit():
+        assert run(**options)[0] == compiled
+
+
 @pytest.mark.parametrize("method", ["sample", "greedy", "beam"])
 def test_until_eos_ends_each_text_there(run, method):
     several = 1 if method == "greedy" else 4

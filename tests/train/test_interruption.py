@@ -9,7 +9,9 @@ from awd_jax.train.interruption import Interruption
 from tests.train.tiny import make_tiny_config
 
 
-@pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("signum", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_signal_is_noted_and_ends_the_run_at_the_next_check(signum, exit_code):
     before = signal.getsignal(signum)
     with Interruption() as interruption:
@@ -22,6 +24,18 @@ def test_a_signal_is_noted_and_ends_the_run_at_the_next_check(signum, exit_code)
             agreement.check("in epoch 3")
     assert error.value.exit_code == exit_code
     assert signal.getsignal(signum) is before
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    """As under `nohup`, which ignores SIGHUP so that a run outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGHUP)
+        assert interruption.signum is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_ctrl_c_acts_at_once():

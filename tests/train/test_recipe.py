@@ -53,6 +53,24 @@ def test_an_unknown_field_is_named():
         ("train.seed", 2**32),
         ("train.activation_reg", -1.0),
         ("train.evaluate_raw", 1),
+        # What float64 has and float32, in which programs compute, does not.
+        ("generate.temperature", 0.0),
+        ("generate.temperature", 1e-38),
+        ("optimizer.learning_rate", 1e-46),
+        ("optimizer.learning_rate", 1e39),
+        ("optimizer.max_grad_norm", 1e300),
+        ("dynamic.eps", 1e-46),
+        ("train.activation_reg", 1e-40),
+        ("model.weight_drop_rate", 1 - 1e-9),
+        ("cache.lamb", 1 - 1e-12),
+        ("tune_dynamic.epsilons", (1e-5, 1e-50)),
+        ("train.num_epochs", 2**31),
+        ("train.bptt", 1),
+        ("train.bptt", 4),
+        ("data.dir", "gs://bucket/corpus"),
+        ("score.output", "s3://bucket/scores"),
+        ("import_model.path", "https://host/model.safetensors"),
+        ("export_model.dir", "a\0b"),
         ("data.corpus", "penn"),
         ("data.level", "sentence"),
         ("data.dir", None),
@@ -69,6 +87,22 @@ def test_a_value_that_breaks_its_rule_gives_one_line(field, value):
         recipe.check(config)
     assert str(error.value).startswith(f"config.{field} = {value!r}: must be")
     assert "\n" not in str(error.value)
+
+
+def test_a_temperature_of_zero_has_a_name():
+    config = default.get_config()
+    config.generate.temperature = 0.0
+    with pytest.raises(InputError, match=r"--config\.generate\.method=greedy"):
+        recipe.check(config)
+
+
+def test_adam_with_the_rate_of_sgd_is_refused():
+    config = default.get_config()
+    config.optimizer.name = "adam"
+    with pytest.raises(InputError, match=r"learning_rate = 30.0: must be below 1 with adam"):
+        recipe.check(config)
+    config.optimizer.learning_rate = 1e-3
+    recipe.check(config)
 
 
 anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()

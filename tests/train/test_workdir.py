@@ -1,10 +1,11 @@
 import os
 
+import jax
 import pytest
 
 from awd_jax.errors import InputError
 from awd_jax.train.streams import read_corpus
-from awd_jax.train.workdir import describe, open_workdir
+from awd_jax.train.workdir import describe, jax_settings, open_workdir
 from configs import default
 
 
@@ -50,7 +51,31 @@ def test_what_tasks_after_training_are_told_is_not_of_the_run(corpus):
         "optimizer",
         "train",
         "corpus",
+        *jax_settings(),
     }
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        (jax.enable_x64(True), "jax_enable_x64 = False there, True here"),
+        (jax.default_prng_impl("rbg"), "jax_default_prng_impl = 'threefry2x32' there, 'rbg' here"),
+        (jax.default_matmul_precision("float32"), "matmul_precision = None there, 'float32' here"),
+    ],
+)
+def test_another_setting_of_jax_is_another_run(tmp_path, corpus, setting, told):
+    config = default.get_config("smoke")
+    open_and_close(tmp_path / "run", describe(config, corpus))
+    with setting, pytest.raises(InputError, match=told):
+        open_and_close(tmp_path / "run", describe(config, corpus))
+
+
+@pytest.mark.parametrize("name", ["ptb[lr=30]", "what?", "*", "a\\b", "caf\udce9"])
+def test_where_orbax_could_not_read_what_it_wrote_nothing_is_made(tmp_path, corpus, name):
+    fields = describe(default.get_config("smoke"), corpus)
+    with pytest.raises(InputError, match="could not be read again"):
+        open_and_close(tmp_path / name / "run", fields)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_config_is_refused_with_the_fields_that_differ(tmp_path, corpus):

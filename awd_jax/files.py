@@ -1,0 +1,120 @@
+"""Files that a user names: the rule for their paths, reading a text, writing a whole file."""
+
+import contextlib
+import json
+import math
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from awd_jax.errors import InputError, one_line
+
+_BYTE_ORDER_MARK = "\ufeff"
+PATH_RULE = "must be a path on this machine, no address and without NUL"
+
+
+def is_local(path: str) -> bool:
+    """Whether this is a path of the local file system, and not an address such as gs://bucket/run.
+
+    Some of the libraries below us would open an address, others would make a directory of
+    that name: none of a run's parts may see one.
+    """
+    return not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) and "\0" not in path
+
+
+def local_path(name: str, value: str) -> Path:
+    """The path that a user gave as `name`, with `~` as the home directory.
+
+    Raises:
+      InputError: it is no path of the local file system, or its `~user` is unknown.
+    """
+    if not is_local(value):
+        fix = "copy the files here, or mount them, and give that directory"
+        raise InputError(f"{name} {value!r}", PATH_RULE, fix)
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        fix = "write the path out, or ./~ for a directory of that name"
+        raise InputError(f"{name} {value!r}", f"has no home ({one_line(error)})", fix) from error
+
+
+def decode(name: str, raw: bytes, first_line: int, fix: str = "save the text as UTF-8") -> str:
+    """Text from its bytes, which are UTF-8.
+
+    Raises:
+      InputError: they are not; it gives the line, counted from `first_line` on.
+    """
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        line = first_line + raw.count(b"\n", 0, error.start)
+        raise InputError(
+            f"{name}, line {line}",
+            f"byte 0x{raw[error.start]:02x} is not UTF-8",
+            fix,
+        ) from error
+
+
+def without_mark(text: str) -> str:
+    """The text without the byte order mark that some editors put first."""
+    return text.removeprefix(_BYTE_ORDER_MARK)
+
+
+def read_text(name: str, path: Path, fix: str) -> str:
+    """A whole text in UTF-8, with or without a byte order mark.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(name, f"cannot be read ({one_line(error)})", fix) from error
+    return without_mark(decode(name, raw, 1, fix))
+
+
+def to_json(content: Any, indent: int | None = None, ensure_ascii: bool = True) -> str:
+    """JSON, which has no NaN and no infinity: such a number becomes null."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if isinstance(value, Mapping):
+            return {key: finite(inner) for key, inner in value.items()}
+        return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    return json.dumps(finite(content), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears at `path` when the block ends, and never if it ends with an error.
+
+    It takes the place of a regular file only, with that file's permissions; a link stays, and
+    what it leads to is replaced. Anything else, such as a device, a pipe or a terminal, is
+    written to.
+
+    Raises:
+      OSError: it cannot be written; nothing of it is left.
+    """
+    if path.exists() and not path.is_file():  # both follow links
+        with path.open("wb") as file:
+            yield file
+        return
+    path = Path(os.path.realpath(path))
+    part = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut could leave the new name with no content
+        if path.exists():
+            shutil.copymode(path, part)
+        part.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()  # it is there only after an error: a full disk must not keep it
