@@ -8,7 +8,7 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 # What is edited most, and whose tests take seconds.
 QUICK = tests/core tests/models tests/data/test_windows.py \
 	tests/train/test_devices.py tests/train/test_optimizer.py
-# What computes. Not what trains each recipe: of that one asks only that it runs.
+# What computes. Not tests/tasks/test_tasks.py, which asks of each recipe only that it runs.
 NUMBERS = tests/core tests/models tests/train tests/interchange tests/tasks \
 	--ignore=tests/tasks/test_tasks.py
 # Instruction sets of older machines, to which XLA can be held on x86.

@@ -1,10 +1,10 @@
 """The flags of the command."""
 
-import itertools
 import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,17 +37,18 @@ _NUM_PROCESSES = flags.DEFINE_integer(
 _PROCESS_ID = flags.DEFINE_integer(
     "process_id", None, "Which of them this is, from 0 on; or JAX_PROCESS_ID.", lower_bound=0
 )
+_LONGEST = 10**6  # seconds; a timer takes no more
 _START_TIMEOUT = flags.DEFINE_integer(
-    "start_timeout", 300, "Seconds until all processes must have come.", lower_bound=1
+    "start_timeout", 300, "Seconds until all processes must have come.", 1, _LONGEST
 )
 _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
-    "heartbeat_timeout", 100, "Seconds of silence until a process counts as dead.", lower_bound=1
+    "heartbeat_timeout", 100, "Seconds of silence until a process counts as dead.", 1, _LONGEST
 )
 _HOLDERS = (
     *(_CONFIG, _WORKDIR, _TASK),
     *(_DISTRIBUTED, _ADDRESS, _NUM_PROCESSES, _PROCESS_ID, _START_TIMEOUT, _HEARTBEAT_TIMEOUT),
 )
-_HELP = frozenset(("--help", "-help", "-h", "-?", "--helpshort"))
+_HELP = frozenset(("--help", "-help", "-h", "-?", "--helpshort", "--helpfull", "--helpxml"))
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -60,29 +61,56 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     if _HELP.intersection(argv[1:]):
         _print_help()
         raise SystemExit(0)
-    _find_recipes(argv)
-    try:
-        rest = flags.FLAGS(argv)
-        # A file that could not be loaded says so here, where its config is first looked at.
-        is_config = hasattr(_CONFIG.value, "items")
-    except Exception as error:  # absl, ml_collections and the config's own code raise anything
-        raise _explain(error) from error
-    if _CONFIG.value is None:
+    if not any(re.match(r"--?(v|verbosity)\b", argument) for argument in argv[1:]):
+        _silence_layers_below()
+    rest, config = _load(argv)
+    if not flags.FLAGS["config"].present:
         raise InputError("--config", "is missing", "give a recipe: --config=configs/ptb.py")
-    if not is_config:
-        what = f"gives a {type(_CONFIG.value).__name__}"
+    if not hasattr(config, "items"):
+        what = f"gives {config!r}, which is no config"
         raise InputError("get_config of --config", what, "return a ConfigDict, as recipes do")
-    recipe.check(_CONFIG.value)
+    recipe.check(config)
     if rest[1:]:
         raise InputError(rest[1], "is no flag", "flags start with --")
-    if flags.FLAGS["verbosity"].using_default_value:
-        # For a save that failed orbax, through absl, and asyncio log pages of tracebacks, and
-        # tensorstore's threads find the loop closed that they report to; what reaches us is one
-        # error, which becomes one line.
-        absl_logging.set_verbosity(absl_logging.FATAL)
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        sys.unraisablehook = _report_unraisable
     return rest
+
+
+def _load(argv: Sequence[str]) -> tuple[list[str], Any]:
+    """Parses the flags, which runs the file of --config: what is no flag, and the config.
+
+    While that file runs, the checkout that it lies in and that of this package come first among
+    the places of imports: a recipe finds its neighbours (`from configs import default`) from any
+    directory, though that has a `configs` of its own.
+    """
+    argv = list(argv)
+    places = [Path(__file__).parents[1]]
+    for index, argument in enumerate(argv):
+        name, is_given, value = argument.lstrip("-").partition("=")
+        at = index if is_given else index + 1
+        if index and name == "config" and at < len(argv):
+            value = os.path.expanduser(value if is_given else argv[at])  # noqa: PTH111
+            argv[at] = f"--config={value}" if is_given else value
+            places.insert(0, Path(value.partition(":")[0]).absolute().parent.parent)
+    sys.path[:0] = map(str, places)
+    try:
+        rest = flags.FLAGS(argv)
+        hasattr(_CONFIG.value, "items")  # a file that could not be loaded says so only when asked
+        return rest, _CONFIG.value
+    except (Exception, SystemExit) as error:  # absl, ml_collections and the file raise anything
+        raise _explain(error) from error
+    finally:
+        del sys.path[: len(places)]
+
+
+def _silence_layers_below() -> None:
+    """What reaches us of them is one error, which becomes one line.
+
+    For a save that failed orbax, through absl, and asyncio log pages of tracebacks, and
+    tensorstore's threads find the loop closed that they report to.
+    """
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    sys.unraisablehook = _report_unraisable
 
 
 def _report_unraisable(unraisable: Any) -> None:
@@ -127,34 +155,24 @@ def place() -> Place | None:
     return found
 
 
-def _find_recipes(argv: Sequence[str]) -> None:
-    """Lets a recipe import its neighbours (`from configs import default`) from any directory.
-
-    The checkout is where this package or the recipe lies.
-    """
-    places = [Path(__file__)]
-    for argument, following in itertools.pairwise([*argv[1:], ""]):
-        name, is_given, value = argument.lstrip("-").partition("=")
-        if name == "config":
-            file, _, _ = (value if is_given else following).partition(":")
-            places.append(Path(file).absolute())
-    sys.path += [str(place.parents[1]) for place in places if len(place.parents) > 1]
-
-
-def _explain(error: Exception) -> InputError:
+def _explain(error: BaseException) -> InputError:
     """What was wrong with the command line or the config, by what a library said of it."""
     if isinstance(error, InputError):
         return error
-    typo = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
-    if typo:
+    said = str(error)
+    if typo := re.search(r'Did you mean "(\w+)" instead of "(\w+)"', said):
         return InputError(f"config field {typo[2]}", "is unknown", f"did you mean {typo[1]}?")
-    if re.search(r"has no attribute 'get_config'", str(error)):
+    if "has no attribute 'get_config'" in said:
         fix = "define get_config(variant='') that returns a ConfigDict, as configs/ptb.py does"
         return InputError("the file of --config", "has no function get_config", fix)
-    if isinstance(error, KeyError | AttributeError):  # of a field that is like no other
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    if isinstance(error, KeyError | AttributeError) and "ml_collections" in raised_in:
+        found = re.search(r"\.(\w+) does not exist", said) or re.search(r"'(\w+)'", said)
+        name = found[1] if found else said
         fix = "see configs/default.py for all of them"
-        return InputError(f"config field {one_line(error)}", "is unknown", fix)
-    return InputError("command line", one_line(error), "see README.md, or --help")
+        return InputError(f"config field {name!r}", "is unknown", fix)
+    kind = "" if isinstance(error, flags.Error) else f"{type(error).__name__}: "
+    return InputError("command line", kind + one_line(error), "see README.md, or --help")
 
 
 def _print_help() -> None:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from awd_jax.errors import InputError, one_line
 
+_OPENED = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+")
 _BYTE_ORDER_MARK = "\ufeff"
 PATH_RULE = "must be a path on this machine, no address and without NUL"
 
@@ -30,16 +31,21 @@ def local_path(name: str, value: str) -> Path:
     """The path that a user gave as `name`, with `~` as the home directory.
 
     Raises:
-      InputError: it is no path of the local file system, or its `~user` is unknown.
+      InputError: it is no path of the local file system, its `~user` is unknown, or the system
+        does not let this user look there.
     """
     if not is_local(value):
         fix = "copy the files here, or mount them, and give that directory"
         raise InputError(f"{name} {value!r}", PATH_RULE, fix)
     try:
-        return Path(value).expanduser()
-    except RuntimeError as error:
-        fix = "write the path out, or ./~ for a directory of that name"
-        raise InputError(f"{name} {value!r}", f"has no home ({one_line(error)})", fix) from error
+        path = Path(value).expanduser()
+        # Where the system refuses to look, `Path.is_file` and others would raise, each time.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(f"{path}/.")  # noqa: PTH116 (a Path drops the dot)
+        return path
+    except (RuntimeError, OSError) as error:  # RuntimeError: ~user for a user that there is not
+        fix = "give another path"
+        raise InputError(f"{name} {value!r}", f"cannot be used ({one_line(error)})", fix) from error
 
 
 def decode(name: str, raw: bytes, first_line: int, fix: str = "save the text as UTF-8") -> str:
@@ -96,11 +102,15 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     It takes the place of a regular file only, with that file's permissions; a link stays, and
     what it leads to is replaced. Anything else, such as a device, a pipe or a terminal, is
-    written to.
+    written to; so is what a path such as /dev/stdout leads to, which the shell has opened.
 
     Raises:
       OSError: it cannot be written; nothing of it is left.
     """
+    if _OPENED.fullmatch(os.path.abspath(path)):  # noqa: PTH100 (links are not followed)
+        with path.open("ab") as file:
+            yield file
+        return
     if path.exists() and not path.is_file():  # both follow links
         with path.open("wb") as file:
             yield file

@@ -5,6 +5,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from absl import flags
+
 from awd_jax import huge_pages, output
 from awd_jax.errors import (
     InputError,
@@ -24,15 +26,19 @@ def main(argv: Sequence[str]) -> None:
     from awd_jax import command_line
     from awd_jax.tasks import TASKS
     from awd_jax.train import cluster, processes
+    from awd_jax.train.devices import local_devices
+    from awd_jax.train.interruption import ended_by_signals
 
     del argv
     name, config, workdir = command_line.task()
     place = command_line.place()
     if place is not None:
         cluster.join(place)
+    local_devices()  # says in one line if there are none: the layers below do not
     try:
-        processes.check_same({"--task": name}, but=())
-        TASKS[name](config, workdir)
+        with ended_by_signals():
+            processes.check_same({"--task": name}, but=())
+            TASKS[name](config, workdir)
     except Exception as error:
         ours = as_run_error(error) or cluster.explain_loss(error)
         if ours is None or ours is error:
@@ -76,9 +82,7 @@ def _start() -> None:
         from awd_jax import command_line
 
         jax.config.config_with_absl()
-    except ImportError:
-        raise
-    except Exception as error:
+    except (ValueError, flags.Error) as error:
         fix = "correct it; JAX_... are variables of the environment, --flagfile names a file"
         raise InputError("environment or command line", one_line(error), fix) from error
     app.run(main, flags_parser=command_line.parse_flags)

@@ -25,7 +25,7 @@ def open_streams() -> None:
     Reading and writing then fail as with any file; and no file of the run gets the number of a
     standard stream, to which the layers below print.
     """
-    # The wrong way round: so reading and writing fail.
+    # The null device, opened for the other direction: so reading and writing fail.
     if sys.stdin is None:
         sys.stdin = open(os.open(os.devnull, os.O_WRONLY))  # noqa: SIM115, PTH123
     if sys.stdout is None:
@@ -38,9 +38,9 @@ def say(line: str) -> None:
     """Prints a line of a task's result.
 
     Raises:
-      ReaderGoneError, InputError: as `writing_stdout`.
+      ReaderGoneError, InputError: as `_writing_stdout`.
     """
-    with writing_stdout():
+    with _writing_stdout():
         write_line(sys.stdout, line)
 
 
@@ -83,7 +83,7 @@ def give_up(stream: Any) -> None:
 
 
 @contextlib.contextmanager
-def writing_stdout() -> Iterator[None]:
+def _writing_stdout() -> Iterator[None]:
     """What writes to standard output, and ends the task where that fails.
 
     Raises:
@@ -104,12 +104,12 @@ def open_output(path: Path | None) -> Iterator[io.TextIOWrapper]:
     """Opens standard output for None, else a file, which appears when it is whole. UTF-8 always.
 
     Raises:
-      ReaderGoneError, InputError: as `writing_stdout`, or the file cannot be written.
+      ReaderGoneError, InputError: as `_writing_stdout`, or the file cannot be written.
     """
     if path is None:
         out = _as_text(sys.stdout.buffer)
         try:
-            with writing_stdout():
+            with _writing_stdout():
                 yield out
                 out.flush()
         finally:
@@ -122,6 +122,8 @@ def open_output(path: Path | None) -> Iterator[io.TextIOWrapper]:
             yield out
             out.flush()
             out.detach()
+    except BrokenPipeError as error:
+        raise ReaderGoneError(f"{path} is read no more") from error
     except OSError as error:
         raise _cannot_be_written(str(path), error) from error
 

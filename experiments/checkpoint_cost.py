@@ -2,7 +2,7 @@
 
     python experiments/checkpoint_cost.py
 
-Times steps without a save, then a save and the steps behind it, which it may slow down.
+Times steps without a save, then a save and the steps after it, which it may slow down.
 """
 
 import argparse
@@ -73,8 +73,8 @@ def main() -> None:
             started = time.perf_counter()
             checkpoints.save(state, Progress(1, save, 0), 1.0)
             call = time.perf_counter() - started
-            behind = run()
-            cost = call + sum(behind) - NUM_STEPS * without
+            after = run()
+            cost = call + sum(after) - NUM_STEPS * without
             print(f"step {without:.2f} s; save: {call:.2f} s in the call, {cost:.2f} s in all")
 
 

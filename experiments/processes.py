@@ -93,7 +93,7 @@ class Run(contextlib.AbstractContextManager):
 
 def main(options: argparse.Namespace) -> None:
     """The command."""
-    # A kill is two epochs behind the one before: the last must find the run at work still.
+    # Each kill comes two epochs after the one before; the last must find the run still at work.
     recipe = (*RECIPE, f"--config.train.num_epochs={max(10, 2 * options.kills + 2)}")
     choose = random.Random(0)
     with tempfile.TemporaryDirectory() as name:

@@ -60,7 +60,7 @@ def main(options: argparse.Namespace) -> None:
         jax.monitoring.register_event_duration_secs_listener(
             lambda event, _, **__: compiled.append(epochs_done()) if event == COMPILED else None
         )
-        memory: dict[int, float] = {}  # by epochs done: the first sample behind each
+        memory: dict[int, float] = {}  # by epochs done: the first sample after each
         over = threading.Event()
 
         def watch() -> None:

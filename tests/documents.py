@@ -40,7 +40,7 @@ class Command(NamedTuple):
 
     document: str
     text: str
-    words: list[str]  # behind `python`
+    words: list[str]  # after `python`
 
 
 def read(document: str) -> str:
@@ -65,7 +65,7 @@ def units(text: str) -> Iterator[list[str]]:
 
 
 def words_of(piece: str) -> list[str]:
-    """What stands behind `python`, of a command that may be within another one's argument."""
+    """The words after `python`. The command may be within the argument of another one."""
     for pattern, value in FILLED.items():
         piece = re.sub(pattern, value, piece)
     words = shlex.split(piece, comments=True)

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# What a limit says is that something hangs. Nothing that works takes so long, however slow the
-# machine and whatever runs beside the tests.
+# A limit ends only what hangs: nothing that works takes so long, however slow or busy the machine.
 SECONDS = 600
 
 
@@ -23,6 +22,11 @@ def own_address() -> Iterator[str]:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind(("", 0))
         yield f"localhost:{holder.getsockname()[1]}"
+
+
+def with_root() -> dict[str, str]:
+    """Environment of a process that finds this package from any directory."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
 
 
 def forced_devices(num_devices: int) -> dict[str, str]:

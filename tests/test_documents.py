@@ -42,11 +42,14 @@ def taken(tmp_path_factory):
     for name in ("train.txt", "valid.txt", "test.txt"):
         (corpus / name).touch()
     asked = [command.words for command in ALL + ALL_WRONG]
+    # Without this checkout, which pytest or a user may have put there.
+    places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    places = [place for place in places if place and Path(place).resolve() != ROOT.resolve()]
     result = subprocess.run(
         [sys.executable, "-P", documents.__file__],
         input=json.dumps(asked).replace("CORPUS", str(corpus)),
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(places)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -31,8 +31,19 @@ def test_the_home_directory_is_meant_by_a_tilde(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert local_path("--workdir", "~/runs") == Path("/home/me/runs")
     assert local_path("--workdir", "runs/~x") == Path("runs/~x")
-    with pytest.raises(InputError, match="has no home"):
+    with pytest.raises(InputError, match="cannot be used"):
         local_path("--workdir", "~nobody-of-this-name/x")
+
+
+def test_a_path_that_the_system_refuses_to_look_up_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"--workdir .* cannot be used \(File name too long\)"):
+        local_path("--workdir", f"{tmp_path}/{'n' * 10_000}")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match=r"cannot be used \(Too many levels of symbolic links\)"):
+        local_path("--workdir", f"{tmp_path}/loop/run")
+    (tmp_path / "file").touch()
+    local_path("--workdir", f"{tmp_path}/file")  # what it is for decides whether that will do
+    local_path("--workdir", f"{tmp_path}/file/none")
 
 
 def test_a_text_is_read_without_its_byte_order_mark(tmp_path):
@@ -56,7 +67,7 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path, content, told):
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
-    path = tmp_path / ("n" * 255)  # the longest name that there can be
+    path = tmp_path / ("n" * os.pathconf(tmp_path, "PC_NAME_MAX"))
     with whole_file(path) as file:
         file.write(b"new")
         assert not path.exists()
@@ -110,6 +121,15 @@ def test_what_is_no_regular_file_is_written_to_and_stays(tmp_path):
         file.write(b"new")
     assert Path(os.devnull).is_char_device()
     assert list(tmp_path.iterdir()) == [fifo]
+
+
+def test_what_the_shell_has_opened_is_written_to(tmp_path):
+    """As `--config.score.output=/dev/stdout >> log` means it."""
+    log = tmp_path / "log"
+    log.write_bytes(b"before\n")
+    with log.open("ab") as opened, whole_file(Path(f"/dev/fd/{opened.fileno()}")) as file:
+        file.write(b"new\n")
+    assert log.read_bytes() == b"before\nnew\n"
 
 
 def test_a_directory_is_not_written(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.many import SECONDS, forced_devices
+from tests.many import SECONDS, forced_devices, with_root
 
 ROOT = Path(__file__).parents[1]
 PTB = f"--config={ROOT}/configs/ptb.py"
@@ -54,6 +54,7 @@ BAD_INPUTS = {
     "backend without its device": ([SMOKE], "JAX_PLATFORMS='rocm'", {"JAX_PLATFORMS": "rocm"}),
     "setting that jax refuses": ([SMOKE], "JAX_ENABLE_X64", {"JAX_ENABLE_X64": "maybe"}),
     "setting without meaning here": ([SMOKE], "JAX_DEBUG_INFS", {"JAX_DEBUG_INFS": "1"}),
+    "setting that forbids": ([SMOKE], "JAX_TRANSFER_GUARD", {"JAX_TRANSFER_GUARD": "disallow"}),
     "nothing to evaluate": ([SMOKE, "--task=evaluate"], "train first"),
 }
 
@@ -61,7 +62,7 @@ BAD_INPUTS = {
 def start(arguments, cwd, **variables):
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        **with_root(),
         **forced_devices(2),
         **variables,
     }
@@ -87,6 +88,29 @@ def test_bad_input_gives_one_line_and_exit_code_2_and_leaves_nothing(what, tmp_p
     assert err.count("\n") == 1
     assert told in err
     assert list(tmp_path.iterdir()) == []
+
+
+BAD_CONFIGS = {
+    "return None": "gives None, which is no config",
+    "raise SystemExit(0)": "SystemExit: 0",
+    "raise KeyError('lang')": "KeyError: 'lang'",
+}
+
+
+@pytest.mark.parametrize("body", BAD_CONFIGS)
+def test_a_config_that_gives_none_is_named_in_one_line(body, tmp_path):
+    (tmp_path / "my.py").write_text(f"def get_config(variant=''):\n    {body}\n")
+    out, err = start(["--config=my.py"], tmp_path).communicate(timeout=SECONDS)
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("awd_jax: ")
+    assert BAD_CONFIGS[body] in err
+
+
+def test_a_recipe_is_found_though_a_directory_has_configs_of_its_own(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "__init__.py").touch()
+    _, err = start([SMOKE, "--task=evaluate"], tmp_path).communicate(timeout=SECONDS)
+    assert "train first" in err
 
 
 def test_the_default_workdir_is_named_by_the_config(tmp_path):
@@ -181,6 +205,14 @@ def test_a_run_outlives_its_reader_and_other_tasks_end_with_theirs(run, tmp_path
     _, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, err) == (0, "")
     assert (tmp_path / "run" / "evaluate.json").read_bytes() == result
+
+
+def test_without_a_device_other_tasks_end_as_training_does(run, tmp_path):
+    process = start([*go_on(1), "--task=evaluate"], tmp_path, JAX_PLATFORMS="rocm")
+    _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert err.startswith("awd_jax: jax with JAX_PLATFORMS='rocm': finds no device")
+    assert err.count("\n") == 1
 
 
 def test_a_full_disk_stops_the_run_and_leaves_what_was_saved(run):

@@ -9,11 +9,10 @@ import pytest
 
 from awd_jax.errors import InputError
 from awd_jax.output import open_output
-from tests.many import SECONDS
+from tests.many import SECONDS, with_root
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
-ROOT = Path(__file__).parents[1]
 
 # What a stream does to a task: prints a line, then says on standard error how that ended.
 SAY = """
@@ -36,8 +35,7 @@ def python(code, *, shell="", **variables):
     """A program whose streams the shell redirects."""
     done = subprocess.run(
         ["/bin/sh", "-c", f'"$PYTHON" -c "$CODE" {shell}'],
-        env={**os.environ, "PYTHON": sys.executable, "CODE": code, "PYTHONPATH": str(ROOT)}
-        | variables,
+        env={**os.environ, **with_root(), "PYTHON": sys.executable, "CODE": code} | variables,
         capture_output=True,
         timeout=SECONDS,
     )
@@ -68,7 +66,7 @@ def test_a_reader_that_has_gone_ends_it_quietly():
         [sys.executable, "-c", SAY.replace('"another"', '"another" * 10**6')],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        cwd=ROOT,
+        env=os.environ | with_root(),
     )
     assert process.stdout.readline() == b"a line\n"
     process.stdout.close()

@@ -58,13 +58,3 @@ def temporal_activation_reg(
     """
     hs = raw_hs.astype(weights.dtype)
     return mean_over_real(jnp.square(hs[1:] - hs[:-1]), weights[1:])
-
-
-def perplexity(nll: Float[Array, ""] | float) -> Float[Array, ""]:
-    """exp of a mean NLL in nats."""
-    return jnp.exp(nll)
-
-
-def bits_per_token(nll: Float[Array, ""] | float) -> Float[Array, ""]:
-    """A mean NLL in nats as bits; of a character model, bits per character."""
-    return nll / jnp.log(2.0)

@@ -51,7 +51,10 @@ def export_program(model: AWDLSTM) -> bytes:
         for part in LSTMState._fields
     }
     inputs = jax.ShapeDtypeStruct((num_steps, batch_size), "int32")
-    exported = export.export(jax.jit(run), platforms=PLATFORMS)(flat_shapes(model), carry, inputs)
+    with jax.disable_jit(False):  # a program is what compilation makes, whatever JAX_DISABLE_JIT
+        exported = export.export(jax.jit(run), platforms=PLATFORMS)(
+            flat_shapes(model), carry, inputs
+        )
     return bytes(exported.serialize())
 
 

@@ -24,7 +24,9 @@ def read_tokens(path: Path) -> tuple[str, ...]:
     """
     place = f"vocabulary {path}"
     text = read_text(place, path, _FIX)
-    return parse_tokens(place, text) if path.suffix == ".json" else _lines(place, text)
+    # A pipe has no name that says what it holds.
+    is_json = path.suffix == ".json" or (text.startswith('["') and text.rstrip().endswith('"]'))
+    return parse_tokens(place, text) if is_json else _lines(place, text)
 
 
 def parse_tokens(place: str, text: str) -> tuple[str, ...]:
@@ -64,7 +66,8 @@ def _lines(place: str, text: str) -> tuple[str, ...]:
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     if "" in lines:
         raise InputError(f"{place}, line {lines.index('') + 1}", "is blank", _FIX)
-    if all(re.fullmatch(r"\S+[ \t]+\d+", line) for line in lines):
-        fix = "keep the first column: cut -f1, or cut -d' ' -f1"
-        raise InputError(f"{place}, line 1", f"{lines[0]!r} is a token and its count", fix)
+    for counted in (r"\S+\s+\d+", r"\s*\d+\s+\S+"):
+        if all(re.fullmatch(counted, line) for line in lines):
+            fix = "keep the column of tokens alone, as cut or awk do"
+            raise InputError(f"{place}, line 1", f"{lines[0]!r} is a token and its count", fix)
     return tuple(lines)

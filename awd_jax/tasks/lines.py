@@ -84,10 +84,12 @@ class Scorer:
         for chunk in _chunks(lines):
             log_probs: list[np.ndarray] = [np.empty(0)] * len(chunk)
             rising = np.argsort([len(line.ids) for line in chunk], kind="stable")
-            for start in range(0, len(chunk), batch_size):
-                group = rising[start : start + batch_size]
+            # Not many more columns than lines, whatever is asked for; and few widths.
+            width = min(batch_size, 1 << (len(chunk) - 1).bit_length())
+            for start in range(0, len(chunk), width):
+                group = rising[start : start + width]
                 for i, found in zip(
-                    group, self._score_batch([chunk[i].ids for i in group], batch_size), strict=True
+                    group, self._score_batch([chunk[i].ids for i in group], width), strict=True
                 ):
                     log_probs[i] = found
             yield from map(ScoredLine, chunk, log_probs)

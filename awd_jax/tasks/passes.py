@@ -81,7 +81,7 @@ def run_pass(
       name: what the bar says.
 
     Returns:
-      The state behind the stream, and what was found.
+      The state after the stream, and what was found.
     """
     num_tokens = stream[1:].size
     sums = []

@@ -143,7 +143,7 @@ def _write(options: ConfigDict, out: io.TextIOWrapper, lines: Iterator[ScoredLin
 
 
 def _cell(value: Any) -> str:
-    """Of a table: six digits behind the point; what lists hold is parted by blanks."""
+    """A cell of a table: six decimals; blanks between what a list holds."""
     if isinstance(value, list):
         return " ".join(map(_cell, value))
     return f"{value:.6f}" if isinstance(value, float) else str(value)

@@ -15,7 +15,7 @@ from awd_jax.train.step import pmap_max
 
 
 class Wish(NamedTuple):
-    """What a process would do behind a window."""
+    """What a process would do after a window."""
 
     signum: int  # the signal that came; 0 of none
     save: int  # 1 if it is time to save
@@ -25,9 +25,10 @@ NOTHING = Wish(0, 0)
 
 
 class Agreement:
-    """What one process wishes, all do: behind the next window, as nobody waits for the question.
+    """If one process wants to save or stop, all do, one window later.
 
-    Of one process alone: behind the same window.
+    Each vote is read a window after it is cast, so no step waits for it. A process that is alone
+    acts after the same window.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Agreement:
         self._agreed = NOTHING
 
     def ask(self, windows_done: int = 0) -> bool:
-        """Asks all processes, behind each window; returns whether to save now.
+        """Asks all processes, after each window; returns whether to save now.
 
         Args:
           windows_done: of the epoch; 0 in an evaluation, where nothing is saved.

@@ -9,7 +9,15 @@ from ml_collections import ConfigDict
 
 from awd_jax.errors import InputError, one_line
 
-_UNUSABLE = "jax_debug_infs"
+# Settings of jax for debugging with which nothing of ours can run.
+_UNUSABLE = {
+    "jax_debug_infs": "infinity stands for a loss not yet known and a token not to be drawn",
+    "jax_transfer_guard": "windows and keys are put on the device where they are used",
+    "jax_transfer_guard_host_to_device": "windows and keys are put there where they are used",
+    "jax_transfer_guard_device_to_host": "losses are read where they are reported",
+    "jax_no_execution": "nothing would be computed",
+    "jax_no_tracing": "nothing could be compiled",
+}
 
 
 def local_devices() -> list[jax.Device]:
@@ -18,11 +26,10 @@ def local_devices() -> list[jax.Device]:
     Raises:
       InputError: jax finds none, or has a setting with which nothing of ours can run.
     """
-    if getattr(jax.config, _UNUSABLE):
-        rule = (
-            "cannot be used: infinity stands for a loss not yet known and a token not to be drawn"
-        )
-        raise InputError(_UNUSABLE.upper(), rule, "unset it; JAX_DEBUG_NANS works")
+    for name, why in _UNUSABLE.items():
+        value = getattr(jax.config, name)
+        if value is True or str(value).startswith("disallow"):
+            raise InputError(f"{name.upper()}={value}", f"cannot be used: {why}", "unset it")
     try:
         return jax.local_devices()
     except Exception as error:  # jax raises RuntimeError, AssertionError and others

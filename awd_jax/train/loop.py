@@ -133,8 +133,8 @@ class Trainer:
         params = jax.tree.map(jnp.copy, base)  # the steps take the memory of their state
         state = state._replace(params=params, opt_state=self._optimizer.init(params))
         valid_nll = self._evaluate(base, self._streams.valid)
-        self._report.say(f"before | valid {describe_nll(valid_nll, self._level)}")
         self._save(state, 1, 0, valid_nll)
+        self._report.say(f"before | valid {describe_nll(valid_nll, self._level)}")
         return state
 
     def _train_epoch(

@@ -65,6 +65,9 @@ BPTT = Rule(
     f"must be a whole number in [{SHORTEST}, 2**31): no window is drawn shorter than {SHORTEST}",
     lambda v: COUNT.holds(v) and v >= SHORTEST,
 )
+NONMONO = Rule(  # so many losses are part of every checkpoint
+    "must be a whole number in [1, 10**6]", lambda v: _is_int(v) and 1 <= v <= 10**6
+)
 TEMPERATURE = Rule(f"{POSITIVE.words}; for 0 set --config.generate.method=greedy", POSITIVE.holds)
 SHARE = Rule("must be a number in [0, 1), below 1 in float32 too", _is_below_1)
 PATH = Rule(PATH_RULE, lambda v: isinstance(v, str) and is_local(v))
@@ -115,7 +118,7 @@ RULES = {
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.decay_epochs": EPOCHS,
     "optimizer.averaging": FLAG,
-    "optimizer.nonmono": COUNT,
+    "optimizer.nonmono": NONMONO,
     "train.seed": SEED,
     "train.batch_size": COUNT,
     "train.bptt": BPTT,

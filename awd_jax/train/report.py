@@ -134,7 +134,7 @@ class Report(contextlib.AbstractContextManager):
 
 
 class Silence(Report):
-    """What the processes behind the first one report: nothing."""
+    """What all processes but the first report: nothing."""
 
     def __init__(self) -> None:
         pass

@@ -50,3 +50,9 @@ def test_it_computes_what_the_model_does_for_any_time_and_batch(tmp_path):
 def test_it_holds_no_parameters():
     large = MODEL.clone(vocab_size=100_000)  # 2.4 MB
     assert len(export_program(large)) < 50_000
+
+
+def test_it_is_a_program_without_compilation_too():
+    with jax.disable_jit():
+        program = jax.export.deserialize(bytearray(export_program(MODEL)))
+    assert program.platforms == ("cpu", "cuda", "tpu")

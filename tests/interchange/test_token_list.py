@@ -27,6 +27,14 @@ def test_a_byte_order_mark_and_line_ends_of_windows_are_no_tokens(name, tmp_path
     assert read_tokens(tmp_path / name) == ("<eos>", "a")
 
 
+def test_a_json_list_needs_no_name(tmp_path):
+    """As the shell's <(command) gives it."""
+    (tmp_path / "63").write_text('["<eos>", "a"]\n')
+    assert read_tokens(tmp_path / "63") == ("<eos>", "a")
+    (tmp_path / "v.txt").write_text("[\n<eos>\n]\n")
+    assert read_tokens(tmp_path / "v.txt") == ("[", "<eos>", "]")
+
+
 def test_a_number_after_a_blank_is_no_count_unless_every_line_has_one(tmp_path):
     (tmp_path / "v.txt").write_text("<eos>\nno 1\n")
     assert read_tokens(tmp_path / "v.txt") == ("<eos>", "no 1")
@@ -40,6 +48,7 @@ class Bomb:
 BAD_FILES = {
     "v.pkl": (pickle.dumps([Bomb()]), "json.dump"),
     "blank.txt": (b"a\n\nb\n", "line 2: is blank"),
+    "uniq.txt": (b"   5012 the\n     99 <eos>\n", "is a token and its count; keep"),
     "counts.txt": (b"the 5012\n<eos> 99\na\t7\n", "'the 5012' is a token and its count; keep"),
     "latin.txt": ("<eos>\né\n".encode("latin-1"), "line 2: byte 0xe9 is not UTF-8"),
     "cut.json": (b'["a", ', "is no JSON"),

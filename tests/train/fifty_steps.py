@@ -38,7 +38,7 @@ def split(batch: Batch, num_devices: int) -> Batch:
 
 
 def train(parts, num_devices: int, num_steps: int = NUM_STEPS, lengths=(13, 16, 9)):
-    """The state behind the last step, and the totals of NLL after each."""
+    """The state after the last step, and the totals of NLL after each."""
     model, optimizer, train_step = parts
     step = pmap_train_step(train_step, jax.devices()[:num_devices])
     state = init_state(model, optimizer, SEED, B, num_devices)

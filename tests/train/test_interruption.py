@@ -4,8 +4,9 @@ import jax
 import pytest
 
 from awd_jax.errors import InterruptedRunError
+from awd_jax.files import whole_file
 from awd_jax.train.agreement import Agreement
-from awd_jax.train.interruption import Interruption
+from awd_jax.train.interruption import Interruption, ended_by_signals
 from tests.train.tiny import make_tiny_config
 
 
@@ -36,6 +37,21 @@ def test_a_signal_that_is_ignored_stays_so():
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_task_that_a_signal_ends_leaves_nothing_half_written(signum, tmp_path):
+    before = signal.getsignal(signum)
+    with (
+        pytest.raises(InterruptedRunError, match=f"by {signum.name} before") as error,
+        ended_by_signals(),
+        whole_file(tmp_path / "scores") as file,
+    ):
+        file.write(b"half of it")
+        signal.raise_signal(signum)
+    assert error.value.exit_code == 128 + signum
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signum) is before
 
 
 def test_a_second_ctrl_c_acts_at_once():

@@ -65,6 +65,7 @@ def test_an_unknown_field_is_named():
         ("cache.lamb", 1 - 1e-12),
         ("tune_dynamic.epsilons", (1e-5, 1e-50)),
         ("train.num_epochs", 2**31),
+        ("optimizer.nonmono", 10**9),
         ("train.bptt", 1),
         ("train.bptt", 4),
         ("data.dir", "gs://bucket/corpus"),

@@ -3,7 +3,7 @@ import json
 from awd_jax.train.report import Report, describe_nll
 
 
-def test_lines_behind_a_checkpoint_are_dropped_at_a_resume(tmp_path):
+def test_lines_after_a_checkpoint_are_dropped_at_a_resume(tmp_path):
     with Report(tmp_path) as report:
         report.metrics(1, {"loss": 3.0})
         log_bytes = report.log_bytes
