@@ -26,7 +26,6 @@ def main(argv: Sequence[str]) -> None:
     from awd_jax import command_line
     from awd_jax.tasks import TASKS
     from awd_jax.train import cluster, processes
-    from awd_jax.train.devices import local_devices
     from awd_jax.train.interruption import ended_by_signals
 
     del argv
@@ -34,7 +33,6 @@ def main(argv: Sequence[str]) -> None:
     place = command_line.place()
     if place is not None:
         cluster.join(place)
-    local_devices()  # says in one line if there are none: the layers below do not
     try:
         with ended_by_signals():
             processes.check_same({"--task": name}, but=())

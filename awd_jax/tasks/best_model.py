@@ -68,13 +68,13 @@ def _read_best(config: ConfigDict, workdir: Path) -> _Read:
         raise InputError(
             f"workdir {workdir}", "holds no checkpoints", "train first, or give --workdir"
         )
+    choose_devices(config.train)  # says in one line if there are none, which orbax does not
+    check_backend(config.model)
     with Checkpoints(directory) as checkpoints:
         meta = checkpoints.best_meta()
         fields, tokens = meta["fields"], meta["vocabulary"]
         ours = _of_model(flatten(config) | jax_settings())
         check_same(f"workdir {workdir}", _of_model(fields), ours)
-        choose_devices(config.train)  # says in one line if there are none
-        check_backend(config.model)
         trained = _unflatten(fields)
         model = make_model(config.model, len(tokens))
         optimizer = make_optimizer(trained.optimizer)
