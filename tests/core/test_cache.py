@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from awd_jax.core.cache import CacheScore, cache_step, init_cache, mix_cache
+from awd_jax.core.cache import CacheScore, CacheState, cache_step, init_cache, mix_cache
 
 N, H, V, W = 41, 6, 5, 12  # tokens, features, vocabulary, cache window
 THETA, LAMB = 0.7, 0.3
@@ -136,3 +136,10 @@ def test_a_sequence_of_a_batch_is_mapped():
     np.testing.assert_allclose(
         score.log_probs[1], run(targets=TARGETS[::-1])[0].log_probs, rtol=2e-5
     )
+
+
+def test_the_largest_theta_points_at_the_nearest_features():
+    """Its products would all be infinite, and their softmax NaN."""
+    state = CacheState(jnp.array([[0.0, 3.0], [3.0, 0.0], [3.0, 1.0]]), jnp.array([1, 2, 1]))
+    score, _ = cache_step(state, jnp.array([[3.0, 1.0]]), jnp.array([1]), 3e38)
+    np.testing.assert_array_equal(score.log_probs, [0.0])

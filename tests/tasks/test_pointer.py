@@ -49,14 +49,6 @@ def test_a_window_longer_than_the_text_is_no_larger_than_it():
     np.testing.assert_allclose(wide, all_there_is, rtol=1e-5)
 
 
-def test_the_largest_theta_points_at_the_nearest_features():
-    """Its products would be infinite, and their softmax NaN."""
-    config = ConfigDict({"window": 10, "theta": 3e38, "lamb": 0.25})
-    assert np.isfinite(
-        make_static_pass(MODEL, make_mix(config), 10)(PARAMS, STREAM, "t").nlls
-    ).all()
-
-
 def test_the_softmax_alone_is_what_evaluation_gives_at_batch_1():
     evaluate = make_evaluate(MODEL, 8, jax.devices()[:1])
     static = evaluate(PARAMS, batchify(STREAM[:, 0], 1))

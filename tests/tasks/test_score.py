@@ -122,7 +122,7 @@ def test_a_pipe_is_copied_first(run, workdir, tmp_path, content):
     """As the shell's <(command) gives one: it can be read but once."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    writer = threading.Thread(target=fifo.write_bytes, args=[content])
+    writer = threading.Thread(target=fifo.write_bytes, args=[content], daemon=True)
     writer.start()
     if content:
         assert run(input=str(fifo)).out == run().out
