@@ -83,6 +83,11 @@ def read_text(name: str, path: Path, fix: str) -> str:
     return without_mark(decode(name, raw, 1, fix))
 
 
+def is_pipe_or_device(path: Path) -> bool:
+    """Whether it is there and is neither a file nor a directory: it can be read but once."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
 def to_json(content: Any, indent: int | None = None, ensure_ascii: bool = True) -> str:
     """JSON, which has no NaN and no infinity: such a number becomes null."""
 
@@ -107,12 +112,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
       OSError: it cannot be written; nothing of it is left.
     """
-    if _OPENED.fullmatch(os.path.abspath(path)):  # noqa: PTH100 (links are not followed)
+    is_opened = _OPENED.fullmatch(os.path.abspath(path))  # noqa: PTH100 (links are not followed)
+    if is_opened or (path.exists() and not path.is_file()):  # these follow links
         with path.open("ab") as file:
-            yield file
-        return
-    if path.exists() and not path.is_file():  # both follow links
-        with path.open("wb") as file:
             yield file
         return
     path = Path(os.path.realpath(path))

@@ -38,9 +38,9 @@ def say(line: str) -> None:
     """Prints a line of a task's result.
 
     Raises:
-      ReaderGoneError, InputError: as `_writing_stdout`.
+      ReaderGoneError, InputError: as `_writing`.
     """
-    with _writing_stdout():
+    with _writing(STDOUT):
         write_line(sys.stdout, line)
 
 
@@ -83,8 +83,8 @@ def give_up(stream: Any) -> None:
 
 
 @contextlib.contextmanager
-def _writing_stdout() -> Iterator[None]:
-    """What writes to standard output, and ends the task where that fails.
+def _writing(name: str) -> Iterator[None]:
+    """What writes to a file of this name or to standard output, and ends the task if that fails.
 
     Raises:
       ReaderGoneError: the program that reads it has gone.
@@ -93,10 +93,12 @@ def _writing_stdout() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        give_up(sys.stdout)
+        if name == STDOUT:
+            give_up(sys.stdout)
         if isinstance(error, BrokenPipeError):
-            raise ReaderGoneError(f"{STDOUT} is read no more") from error
-        raise _cannot_be_written(STDOUT, error) from error
+            raise ReaderGoneError(f"{name} is read no more") from error
+        rule = f"cannot be written ({one_line(error)})"
+        raise InputError(name, rule, "give a file that can be") from error
 
 
 @contextlib.contextmanager
@@ -104,34 +106,25 @@ def open_output(path: Path | None) -> Iterator[io.TextIOWrapper]:
     """Opens standard output for None, else a file, which appears when it is whole. UTF-8 always.
 
     Raises:
-      ReaderGoneError, InputError: as `_writing_stdout`, or the file cannot be written.
+      ReaderGoneError, InputError: as `_writing`.
     """
     if path is None:
         out = _as_text(sys.stdout.buffer)
         try:
-            with _writing_stdout():
+            with _writing(STDOUT):
                 yield out
                 out.flush()
         finally:
             with contextlib.suppress(OSError):
                 out.detach()
         return
-    try:
-        with whole_file(path) as file:
-            out = _as_text(file)
-            yield out
-            out.flush()
-            out.detach()
-    except BrokenPipeError as error:
-        raise ReaderGoneError(f"{path} is read no more") from error
-    except OSError as error:
-        raise _cannot_be_written(str(path), error) from error
+    with _writing(str(path)), whole_file(path) as file:
+        out = _as_text(file)
+        yield out
+        out.flush()
+        out.detach()
 
 
 def _as_text(binary: Any) -> io.TextIOWrapper:
     # A vocabulary of JSON may hold halves of characters, which UTF-8 does not have.
     return io.TextIOWrapper(binary, "utf-8", errors="replace", newline="\n")
-
-
-def _cannot_be_written(name: str, error: OSError) -> InputError:
-    return InputError(name, f"cannot be written ({one_line(error)})", "give a file that can be")

@@ -23,7 +23,7 @@ from jaxtyping import Int32
 
 from awd_jax.data.vocabulary import EOS, UNK, Vocabulary
 from awd_jax.errors import InputError, one_line
-from awd_jax.files import decode, without_mark
+from awd_jax.files import decode, is_pipe_or_device, without_mark
 
 LEVELS = ("word", "char", "byte")
 BLOCK_BYTES = 1 << 20
@@ -180,7 +180,7 @@ def _closed_blocks(text: Text) -> Iterator[bytes]:
 
 def _file_blocks(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
+        if is_pipe_or_device(path):
             raise InputError(str(path), "is no regular file", "copy it to one: it is read twice")
         with path.open("rb") as file:
             size = file.seek(0, io.SEEK_END)

@@ -109,8 +109,8 @@ def search_beams(config: ConfigDict, best: BestModel, prompt: Tokens) -> Iterato
         next_logits = make_next_logits(best.model, params, forbidden)
         return beam_step(beams, next_logits, int(prompt[-1]), end)
 
-    # More beams than there are texts would stay empty.
-    num_beams = min(config.beam_size, len(best.vocabulary) ** min(config.num_tokens, 8))
+    # More beams than there are texts would stay empty; 2**31 are more than can be asked for.
+    num_beams = min(config.beam_size, len(best.vocabulary) ** min(config.num_tokens, 31))
     carry = _read_prompt(best, prompt, num_beams)
     beams = init_beams(carry, num_beams, config.num_tokens)
     compiled = _compile(step, best.params, beams)

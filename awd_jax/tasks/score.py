@@ -18,7 +18,7 @@ from awd_jax import output
 from awd_jax.data.text import Text, file_text, text_lines
 from awd_jax.data.vocabulary import UNK
 from awd_jax.errors import InputError, one_line
-from awd_jax.files import local_path, to_json
+from awd_jax.files import is_pipe_or_device, local_path, to_json
 from awd_jax.tasks.best_model import BestModel, load_best_model
 from awd_jax.tasks.lines import ScoredLine, Scorer, read_lines
 from awd_jax.tasks.result import leave_json
@@ -83,7 +83,7 @@ def score(config: ConfigDict, workdir: Path) -> None:
 def _open_input(path: str, level: str) -> Iterator[Text]:
     """The text of a file. It is read twice, checked and then scored, so a pipe is copied first."""
     named = local_path("config.score.input", path)
-    if path != "-" and (named.is_file() or named.is_dir() or not named.exists()):
+    if path != "-" and not is_pipe_or_device(named):
         yield file_text(named, level)
         return
     name = "standard input" if path == "-" else path
@@ -109,7 +109,7 @@ def _scored_lines(
     if options.carry:
         scored = scorer.score_in_order(lines)
     else:
-        scored = scorer.score_apart(lines, min(options.batch_size, num_lines))
+        scored = scorer.score_apart(lines, options.batch_size)
     # Results on a terminal show how far it is.
     disable = True if not options.output and sys.stdout.isatty() else None
     yield from tqdm(scored, total=num_lines, unit="line", leave=False, disable=disable)
