@@ -7,9 +7,10 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 # What is edited most, and whose tests take seconds.
 QUICK = tests/core tests/models tests/data/test_windows.py \
-	tests/train/test_devices.py tests/train/test_optimizer.py
+	tests/run/test_replicas.py tests/train/test_optimizer.py
 # What computes. Not tests/tasks/test_tasks.py, which asks of each recipe only that it runs.
-NUMBERS = tests/core tests/models tests/train tests/interchange tests/tasks \
+NUMBERS = tests/core tests/models tests/run tests/train tests/interchange \
+	tests/tasks \
 	--ignore=tests/tasks/test_tasks.py
 # Instruction sets of older machines, to which XLA can be held on x86.
 ISAS = $(if $(filter x86_64 amd64,$(shell uname -m)),SSE4_2 AVX2)

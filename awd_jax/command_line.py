@@ -13,12 +13,11 @@ from absl import flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
-from awd_jax import output
+from awd_jax import output, recipe
 from awd_jax.errors import InputError, one_line
 from awd_jax.files import local_path
+from awd_jax.run.launch import Place, find_place
 from awd_jax.tasks import SHARED_TASKS, TASKS
-from awd_jax.train import recipe
-from awd_jax.train.cluster import Place, find_place
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A recipe, such as configs/ptb.py; configs/ptb.py:smoke shrinks it."

@@ -24,21 +24,21 @@ if __name__ == "__main__":
 def main(argv: Sequence[str]) -> None:
     """Runs one task on a checked config, alone or with other processes."""
     from awd_jax import command_line
+    from awd_jax.run import launch, processes
+    from awd_jax.run.stops import ended_by_signals
     from awd_jax.tasks import TASKS
-    from awd_jax.train import cluster, processes
-    from awd_jax.train.interruption import ended_by_signals
 
     del argv
     name, config, workdir = command_line.task()
     place = command_line.place()
     if place is not None:
-        cluster.join(place)
+        launch.join(place)
     try:
         with ended_by_signals():
             processes.check_same({"--task": name}, but=())
             TASKS[name](config, workdir)
     except Exception as error:
-        ours = as_run_error(error) or cluster.explain_loss(error)
+        ours = as_run_error(error) or launch.explain_loss(error)
         if ours is None or ours is error:
             raise
         raise ours from error
@@ -87,10 +87,10 @@ def _start() -> None:
 
 
 def _leave(exit_code: int, *, others_too: bool) -> None:
-    cluster = sys.modules.get("awd_jax.train.cluster")
-    if cluster is None:  # the imports failed
+    launch = sys.modules.get("awd_jax.run.launch")
+    if launch is None:  # the imports failed
         os._exit(exit_code)
-    cluster.leave(exit_code, others_too)
+    launch.leave(exit_code, others_too)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A task's result is on standard output: where that fails, the task ends. What is only good to know
 goes to standard error, and is lost where that fails. (Training says its lines through
-`train.report`, and outlives both.)
+`run.report`, and outlives both.)
 """
 
 import contextlib

@@ -15,17 +15,12 @@ from awd_jax.core.ntasgd import observe
 from awd_jax.core.softmax import in_blocks
 from awd_jax.data import windows
 from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.recipe import flatten
+from awd_jax.run.replicas import Replicas
 from awd_jax.train.evaluation import make_evaluate
 from awd_jax.train.optimizer import learning_rate, make_optimizer
-from awd_jax.train.recipe import flatten
 from awd_jax.train.state import Purpose, init_state, make_key, make_model
-from awd_jax.train.step import (
-    STATE_AXES,
-    Regularisers,
-    make_place,
-    make_train_step,
-    pmap_train_step,
-)
+from awd_jax.train.step import STATE_AXES, TRAIN_AXES, Regularisers, make_train_step
 from configs import ptb
 from experiments.benchmark import serve
 from experiments.benchmark_cases import EVALUATED_WINDOWS, PRODUCTS
@@ -53,17 +48,17 @@ class Train:
     def __init__(self, settings: dict[str, Any], averaging: bool) -> None:
         self._config, model = make_config(settings)
         config = self._config.train
-        devices = jax.local_devices()[:1]
+        self._replicas = Replicas(jax.local_devices()[:1])
         optimizer = make_optimizer(self._config.optimizer)
         regularisers = Regularisers(config.activation_reg, config.temporal_activation_reg)
-        self._train_step = pmap_train_step(
-            make_train_step(model, optimizer, regularisers, config.seed), devices
-        )
-        state = init_state(model, optimizer, config.seed, config.batch_size, len(devices))
+        train_step = make_train_step(model, optimizer, regularisers, config.seed)
+        self._train_step = self._replicas.pmap(train_step, *TRAIN_AXES)
+        state = init_state(model, optimizer, config.seed, config.batch_size)
+        state = state._replace(carry=self._replicas.split_carry(state.carry))
         if averaging:  # no progress for long enough
             for loss in [1.0] * (self._config.optimizer.nonmono + 1) + [2.0]:
                 state = state._replace(opt_state=observe(state.opt_state, loss))
-        self.state = make_place(devices, STATE_AXES, donate=True)(state)
+        self.state = self._replicas.put(state, STATE_AXES, donate=True)
         self._before = jnp.copy(self.state.step)
         self._stream = random_stream(self._config, model.vocab_size, TRAINED_WINDOWS)
         self._num_done = 0
@@ -78,7 +73,7 @@ class Train:
         rate = learning_rate(self._config.optimizer, 1, length, length, batch_size)
         self.state = self._train_step(
             self.state,
-            jax.tree.map(lambda a: a[:, None], batch),
+            self._replicas.split(batch, batch_size),
             np.int32(length),
             np.float32(rate),
         )
@@ -99,7 +94,7 @@ class Evaluate:
         config, model = make_config(settings)
         self._params = model.init_params(make_key(config.train.seed, Purpose.INIT))
         self._stream = random_stream(config, model.vocab_size, EVALUATED_WINDOWS)
-        self._evaluate = make_evaluate(model, config.train.bptt, jax.local_devices()[:1])
+        self._evaluate = make_evaluate(model, config.train.bptt, Replicas(jax.local_devices()[:1]))
 
     def run(self) -> None:
         """The whole pass."""

@@ -16,17 +16,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for configs, however this is started
 
-from awd_jax.train.checkpoint import Checkpoints
-from awd_jax.train.meta import Identity, Progress
+from awd_jax.run.checkpoint import Checkpoints
+from awd_jax.run.manifest import Identity, Progress, Validation
+from awd_jax.run.replicas import Replicas
 from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.state import init_state, make_model
-from awd_jax.train.step import (
-    STATE_AXES,
-    Regularisers,
-    make_place,
-    make_train_step,
-    pmap_train_step,
-)
+from awd_jax.train.step import STATE_AXES, TRAIN_AXES, Regularisers, make_train_step
 from configs import ptb
 
 VOCAB_SIZE, T = 10_000, 72
@@ -43,11 +38,12 @@ def main() -> None:
     config = ptb.get_config()
     model = make_model(config.model, VOCAB_SIZE)
     optimizer = make_optimizer(config.optimizer)
-    devices = jax.devices()[:1]
+    replicas = Replicas(jax.devices()[:1])
     train_step = make_train_step(model, optimizer, Regularisers(2.0, 1.0), config.train.seed)
-    step = pmap_train_step(train_step, devices)
-    state = init_state(model, optimizer, config.train.seed, config.train.batch_size, 1)
-    state = make_place(devices, STATE_AXES, donate=True)(state)
+    step = replicas.pmap(train_step, *TRAIN_AXES)
+    state = init_state(model, optimizer, config.train.seed, config.train.batch_size)
+    state = state._replace(carry=replicas.split_carry(state.carry))
+    state = replicas.put(state, STATE_AXES, donate=True)
     tokens = np.random.RandomState(0).randint(
         0, VOCAB_SIZE, (T, 1, config.train.batch_size), np.int32
     )
@@ -71,7 +67,9 @@ def main() -> None:
         for save in range(NUM_SAVES):
             without = np.median(run())
             started = time.perf_counter()
-            checkpoints.save(state, Progress(1, save, 0), 1.0)
+            whole = state._replace(carry=replicas.gather_carry(state.carry))
+            progress = Progress(int(state.step), epoch=1, window=save, log_bytes=0, best_nll=1.0)
+            checkpoints.save(whole, progress, Validation(1.0, ".params"))
             call = time.perf_counter() - started
             after = run()
             cost = call + sum(after) - NUM_STEPS * without

@@ -21,16 +21,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for configs, however this 
 
 from awd_jax.data import windows
 from awd_jax.errors import RunError
+from awd_jax.run.replicas import Replicas
 from awd_jax.tasks.train import run_training
 from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.state import init_state, make_model
-from awd_jax.train.step import (
-    STATE_AXES,
-    Regularisers,
-    make_place,
-    make_train_step,
-    pmap_train_step,
-)
+from awd_jax.train.step import STATE_AXES, TRAIN_AXES, Regularisers, make_train_step
 from awd_jax.train.streams import make_streams, read_corpus
 from configs import ptb
 from experiments.arguments import at_least, directory_with
@@ -61,19 +56,20 @@ def main(options: argparse.Namespace) -> None:
     stream = make_streams(train, corpus).train
     model = make_model(config.model, len(corpus.vocabulary))
     optimizer = make_optimizer(config.optimizer)
-    devices = jax.local_devices()[:1]
+    replicas = Replicas(jax.local_devices()[:1])
     regularisers = Regularisers(train.activation_reg, train.temporal_activation_reg)
-    step = pmap_train_step(make_train_step(model, optimizer, regularisers, train.seed), devices)
-    state = make_place(devices, STATE_AXES, donate=True)(
-        init_state(model, optimizer, train.seed, train.batch_size, 1)
-    )
+    train_step = make_train_step(model, optimizer, regularisers, train.seed)
+    step = replicas.pmap(train_step, *TRAIN_AXES)
+    state = init_state(model, optimizer, train.seed, train.batch_size)
+    state = state._replace(carry=replicas.split_carry(state.carry))
+    state = replicas.put(state, STATE_AXES, donate=True)
     for epoch, seconds in enumerate(in_the_loop, start=1):
         plan = windows.epoch_windows(len(stream), train.bptt, train.seed, epoch)
         started = time.perf_counter()
         for start, length in zip(plan.starts.tolist(), plan.lengths.tolist(), strict=True):
             padded = windows.padded_length(length, train.bptt)
             batch = windows.window_batch(stream, start, length, padded)
-            batch = jax.tree.map(lambda a: a[:, None], batch)
+            batch = replicas.split(batch, train.batch_size)
             state = step(state, batch, np.int32(length), np.float32(1.0))
             jax.block_until_ready(state.step)
         bare = time.perf_counter() - started

@@ -109,12 +109,13 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def _checksums(workdir: Path) -> dict[str, tuple]:
-    """Number, metrics and the checksum of each array, of the latest and the best checkpoint."""
+    """Number, validation and the checksum of each array, of the latest and the best checkpoint."""
     contents = {}
     for path in workdir.glob("checkpoints/[0-9]*/meta/metadata"):
         meta = json.loads(path.read_text())["content"]
-        contents[int(path.parts[-3])] = (meta["metrics"], meta["progress"], meta["crc32"])
-    best = min(contents, key=lambda n: (contents[n][0]["valid_nll"], n))
+        contents[int(path.parts[-3])] = (meta["validation"], meta["progress"], meta["crc32"])
+    validated = [n for n, (validation, *_) in contents.items() if validation]
+    best = min(validated, key=lambda n: (contents[n][0]["nll"], n))
     latest = max(contents)
     return {"latest": (latest, contents[latest]), "best": (best, contents[best])}
 

@@ -24,9 +24,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for configs, however this is started
 
+from awd_jax.run.replicas import Replicas
 from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.state import TrainState, init_state, make_model
-from awd_jax.train.step import Regularisers, Window, make_train_step, pmap_train_step
+from awd_jax.train.step import TRAIN_AXES, Regularisers, Window, make_train_step
 from configs import default
 from experiments.arguments import at_least
 
@@ -80,10 +81,14 @@ def make_step(size: Size, num_devices: int) -> tuple:
         config.model.embed_dim = 128
     model = make_model(config.model, size.vocab_size)
     optimizer = make_optimizer(config.optimizer)
-    step = pmap_train_step(
-        make_train_step(model, optimizer, Regularisers(2.0, 1.0), 0), jax.devices()[:num_devices]
-    )
-    make_state = functools.partial(init_state, model, optimizer, 0, size.batch_size, num_devices)
+    replicas = Replicas(jax.devices()[:num_devices])
+    train_step = make_train_step(model, optimizer, Regularisers(2.0, 1.0), 0)
+    step = replicas.pmap(train_step, *TRAIN_AXES)
+
+    def make_state() -> TrainState:
+        state = init_state(model, optimizer, 0, size.batch_size)
+        return state._replace(carry=replicas.split_carry(state.carry))
+
     padded = -(-size.bptt // 8) * 8
     shape = (padded, num_devices, size.batch_size // num_devices)
     inputs = jax.ShapeDtypeStruct(shape, np.int32)

@@ -95,8 +95,7 @@ def take_main(words: list[str]) -> None:
     from absl import flags
     from absl.testing import flagsaver
 
-    from awd_jax import command_line
-    from awd_jax.train import recipe
+    from awd_jax import command_line, recipe
 
     if len(words) == 1 and re.fullmatch(r"--[\w.]+=?", words[0]):
         name = words[0].strip("-=")

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from awd_jax.core import softmax
-from awd_jax.train.recipe import flatten
+from awd_jax.recipe import flatten
 from configs import ptb
 from experiments import benchmark, benchmark_jax
 from experiments.benchmark_report import gflops

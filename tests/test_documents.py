@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from awd_jax.recipe import RULES
 from awd_jax.tasks import TASKS
-from awd_jax.train.recipe import RULES
 from tests import documents
 from tests.documents import DOCUMENTS, MAIN, MARKDOWN, ROOT, START, commands, fences, read, units
 

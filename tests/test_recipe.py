@@ -5,8 +5,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from awd_jax import recipe
 from awd_jax.errors import InputError
-from awd_jax.train import recipe
 from configs import default
 
 NAMES = sorted(path.stem for path in Path("configs").glob("[a-z]*.py"))

@@ -13,7 +13,7 @@ import jax
 
 from awd_jax import output
 from awd_jax.errors import InputError, LostProcessError, ProcessError, one_line
-from awd_jax.train.devices import local_devices
+from awd_jax.run.replicas import local_devices
 
 # An error of all processes ends them at the same time, one of a single process does not.
 _SECONDS_TO_LEAVE = 5
@@ -88,7 +88,7 @@ def join(place: Place) -> None:
     Raises:
       InputError: jax cannot start, or find out what was not given; or it has no devices.
     """
-    # jax's own handler of SIGTERM would take it from ours, see `interruption`.
+    # jax's own handler of SIGTERM would take it from ours, see `stops`.
     jax.config.update("jax_enable_preemption_service", False)
     # jax would abort the process, with a stack trace and no names.
     timer = threading.Timer(place.start_timeout, _give_up, [place])

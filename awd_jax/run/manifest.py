@@ -1,16 +1,18 @@
 """What lies beside the arrays of a checkpoint: where the run stands, whose it is, checksums."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from awd_jax.errors import InputError, one_line
-from awd_jax.train.checksum import checksum_arrays, checksum_json
-from awd_jax.train.state import TrainState
-from awd_jax.train.workdir import check_same
+import jax
+import numpy as np
+from jaxtyping import PyTree
 
-FORMAT = 1
+from awd_jax.errors import InputError, one_line
+from awd_jax.run.workdir import check_same
+
+FORMAT = 2
 FIX = "restore it from a copy, or start anew with another --workdir"
 
 
@@ -21,9 +23,18 @@ class DamagedError(InputError):
 class Progress(NamedTuple):
     """Where a run stands: everything else follows from (seed, step)."""
 
+    step: int  # windows trained on since the start of the run
     epoch: int  # from 1 on
     window: int  # the next of this epoch
     log_bytes: int  # length of the metrics log
+    best_nll: float  # the lowest validation loss so far; infinite before the first
+
+
+class Validation(NamedTuple):
+    """A validation, and what was validated."""
+
+    nll: float
+    params: str  # where in the tree the parameters are: the path that is before each of theirs
 
 
 class Identity(NamedTuple):
@@ -33,86 +44,110 @@ class Identity(NamedTuple):
     vocabulary: tuple[str, ...]  # tokens in the order of their ids
 
 
-def make_meta(
-    arrays: TrainState, progress: Progress, metrics: dict[str, float], identity: Identity
-) -> dict[str, Any]:
-    """All of it, with a checksum of each array and one of itself."""
-    content = {
-        "format": FORMAT,
-        "progress": progress._asdict(),
-        "metrics": metrics,
-        **identity._asdict(),
-        "crc32": checksum_arrays(arrays),
-    }
+class Manifest(NamedTuple):
+    """All that is known of a checkpoint without its arrays."""
+
+    progress: Progress
+    validation: Validation | None  # of the epoch that ends here; None in the midst of one
+    identity: Identity
+    crc32: dict[str, int]  # of each array, by its path
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What orbax ranks checkpoints by. In the midst of an epoch one is never the best."""
+        nll = float("inf") if self.validation is None else self.validation.nll
+        return {"valid_nll": nll, "step": self.progress.step}
+
+    def to_json(self) -> dict[str, Any]:
+        """As a value that JSON knows."""
+        return {
+            "format": FORMAT,
+            "progress": self.progress._asdict(),
+            "validation": self.validation and self.validation._asdict(),
+            "identity": self.identity._asdict(),
+            "crc32": self.crc32,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Manifest":
+        """The inverse of `to_json`."""
+        validation, identity = content["validation"], content["identity"]
+        return cls(
+            Progress(**content["progress"]),
+            validation and Validation(**validation),
+            Identity(identity["fields"], tuple(identity["vocabulary"])),
+            content["crc32"],
+        )
+
+
+def seal(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as JSON, with a checksum of itself."""
+    content = manifest.to_json()
     return {"content": content, "crc32": checksum_json(content)}
 
 
-def read_meta(
-    place: str, read: Callable[[], Any], metrics: dict[str, float] | None
-) -> dict[str, Any]:
-    """The content of what `make_meta` made.
+def unseal(place: str, read: Callable[[], Any], metrics: dict[str, float] | None) -> Manifest:
+    """The manifest that `seal` sealed.
 
     Args:
       place: of the checkpoint, for messages.
-      read: reads what `make_meta` made.
+      read: reads what `seal` returned.
       metrics: as they lie beside it.
 
     Raises:
       InputError: it is damaged (DamagedError), or of another format.
     """
     try:
-        meta = read()
-        content, crc32 = meta["content"], meta["crc32"]
+        sealed = read()
+        content, crc32 = sealed["content"], sealed["crc32"]
     except Exception as error:  # of orbax, or of a file with other content
         raise DamagedError(place, f"cannot be read ({one_line(error)})", FIX) from error
     if crc32 != checksum_json(content):
         raise DamagedError(place, "has a wrong checksum of its meta", FIX)
-    if content["metrics"] != metrics:
-        raise DamagedError(place, "has other metrics than its meta says", FIX)
     if content["format"] != FORMAT:
         raise InputError(
             f"{place} has format {content['format']}", f"must be {FORMAT}", "use another workdir"
         )
-    return content
+    manifest = Manifest.from_json(content)
+    if manifest.metrics != metrics:
+        raise DamagedError(place, "has other metrics than its meta says", FIX)
+    return manifest
 
 
-def check_identity(place: str, meta: dict[str, Any], ours: Identity) -> None:
+def check_identity(place: str, theirs: Identity, ours: Identity) -> None:
     """Checks that a checkpoint is one of this run.
 
     Raises:
       InputError: it has another config, corpus or vocabulary.
     """
-    check_same(place, meta["fields"], ours.fields)
-    if tuple(meta["vocabulary"]) != ours.vocabulary:
+    check_same(place, theirs.fields, ours.fields)
+    if theirs.vocabulary != ours.vocabulary:
         raise InputError(
-            f"{place} has another vocabulary of {len(meta['vocabulary'])} tokens",
+            f"{place} has another vocabulary of {len(theirs.vocabulary)} tokens",
             f"must be that of the corpus, {len(ours.vocabulary)} tokens",
             "use the corpus of that run, or another workdir",
         )
 
 
-def rank(metrics: dict[str, float]) -> tuple[float, float]:
-    """The best comes first: the lowest loss, and the earliest of equal ones."""
-    return metrics["valid_nll"], float(metrics["step"])
+def by_path(tree: PyTree) -> dict[str, np.ndarray]:
+    """The arrays of a tree on the host by their paths; without those of no elements.
 
-
-def find_unreadable(directory: Path) -> dict[Path, DamagedError]:
-    """The checkpoints without metrics, each with what is wrong.
-
-    Orbax reads all metrics at once, and fails at or passes over what it cannot read.
+    So no structure is part of a checkpoint: orbax would make dicts of its tuples. And orbax
+    refuses an array of no elements.
     """
-    damaged = {}
-    for path in checkpoint_paths(directory):
-        try:
-            rank(json.loads((path / "metrics" / "metrics").read_text()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            damaged[path] = DamagedError(
-                f"checkpoint {path}", f"has no metrics ({one_line(error)})", FIX
-            )
-    return damaged
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if leaf.size}
 
 
-def checkpoint_paths(directory: Path) -> list[Path]:
-    """The checkpoints in a directory; what has no number for a name was cut off."""
-    paths = directory.iterdir() if directory.is_dir() else ()
-    return [path for path in paths if path.name.isdigit()]
+def checksum_json(content: Any) -> int:
+    """The CRC-32, which finds every flipped bit, of a value as JSON, in any order of its keys."""
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+def checksum_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """The CRC-32 of each array."""
+    return {
+        # As bytes: numpy gives no buffer of bfloat16.
+        name: zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        for name, array in arrays.items()
+    }

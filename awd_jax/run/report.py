@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from awd_jax import output
 from awd_jax.errors import StorageError, one_line
 from awd_jax.files import to_json
-from awd_jax.train import processes
+from awd_jax.run import processes
 
 
 def perplexity(nll: float) -> float:
@@ -33,7 +34,7 @@ def describe_nll(nll: float, level: str) -> str:
 
 
 class Report(contextlib.AbstractContextManager):
-    """The reports of one run, in its workdir.
+    """The reports of one run, in its workdir: process 0 writes them, the others hear if it could.
 
     `metrics.jsonl` holds what the run computed, one JSON object a line: the
     same, bit for bit, however often the run was stopped and resumed. What
@@ -46,11 +47,18 @@ class Report(contextlib.AbstractContextManager):
 
     def __init__(self, workdir: Path) -> None:
         self._workdir = workdir
-        self._has_lost_stdout = False
-        tensorboard = workdir / "tensorboard"
+        self._speaks = processes.is_first()
+        self._metrics: BinaryIO  # all three in process 0
+        self._timing: BinaryIO
+        self._tensorboard: EventsWriter
+        with processes.together():
+            if processes.is_first():
+                self._open(workdir / "tensorboard")
+
+    def _open(self, tensorboard: Path) -> None:
         try:
-            self._metrics = (workdir / "metrics.jsonl").open("ab")
-            self._timing = (workdir / "timing.jsonl").open("ab")
+            self._metrics = (self._workdir / "metrics.jsonl").open("ab")
+            self._timing = (self._workdir / "timing.jsonl").open("ab")
             tensorboard.mkdir(exist_ok=True)
             # Not SummaryWriter: its thread ends on a full disk, and then its queue blocks for ever.
             self._tensorboard = EventsWriter(str(tensorboard / "events"))
@@ -59,12 +67,18 @@ class Report(contextlib.AbstractContextManager):
 
     def __exit__(self, *error: object) -> None:
         # All lines are on disk already; what a full disk refused has been said.
-        for file in (self._metrics, self._timing, self._tensorboard):
-            with contextlib.suppress(OSError):
-                file.close()
+        if processes.is_first():
+            for file in (self._metrics, self._timing, self._tensorboard):
+                with contextlib.suppress(OSError):
+                    file.close()
 
     def rewind(self, log_bytes: int) -> None:
         """Drops what the metrics log holds after a checkpoint: it will be computed again."""
+        with processes.together():
+            if processes.is_first():
+                self._rewind(log_bytes)
+
+    def _rewind(self, log_bytes: int) -> None:
         if self.log_bytes < log_bytes:
             self.say(f"{self._metrics.name} has lost lines: it goes on where it ends")
         try:
@@ -75,18 +89,21 @@ class Report(contextlib.AbstractContextManager):
 
     @property
     def log_bytes(self) -> int:
-        """Length of the metrics log."""
-        return self._metrics.tell()
+        """Length of the metrics log; 0 where this process does not write it."""
+        return self._metrics.tell() if processes.is_first() else 0
 
     def metrics(self, step: int, values: Mapping[str, float | int]) -> None:
         """Adds a line to the metrics log, on disk when this returns."""
         with processes.together():
-            self._add(self._metrics, step, values)
+            if processes.is_first():
+                self._add(self._metrics, step, values)
 
     def timing(self, step: int, values: Mapping[str, float | int]) -> None:
-        """Adds a line to the log of what depends on the machine."""
+        """Adds a line to the log of what depends on the machine, with the memory used so far."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         with processes.together():
-            self._add(self._timing, step, values)
+            if processes.is_first():
+                self._add(self._timing, step, {**values, "peak_memory_mib": peak})
 
     def _add(self, file: BinaryIO, step: int, values: Mapping[str, float | int]) -> None:
         try:
@@ -102,7 +119,7 @@ class Report(contextlib.AbstractContextManager):
             raise StorageError(file.name, error) from error
 
     def bar(self, windows: range, num_windows: int, epoch: int) -> tqdm:
-        """A progress bar over the windows of an epoch; silent where there is no terminal."""
+        """A progress bar over the windows of an epoch; none where there is no terminal."""
         return tqdm(
             windows,
             initial=windows.start,
@@ -110,59 +127,24 @@ class Report(contextlib.AbstractContextManager):
             desc=f"epoch {epoch}",
             unit="window",
             leave=False,
-            disable=None,
+            disable=None if processes.is_first() else True,
         )
 
     def say(self, line: str) -> None:
-        """Prints one readable line, below which a bar may go on.
+        """Prints one readable line in process 0, below which a bar may go on.
 
         A run outlives its terminal: where the line cannot be printed, it says so once on
         standard error, and prints no more.
         """
-        if self._has_lost_stdout:
+        if not self._speaks:
             return
         try:
             with tqdm.external_write_mode(file=sys.stdout):
                 output.write_line(sys.stdout, line)
         except (OSError, ValueError) as error:  # ValueError: it has been closed
-            self._has_lost_stdout = True
+            self._speaks = False
             output.give_up(sys.stdout)
             output.complain(
                 f"{output.STDOUT} cannot be written ({one_line(error)}): the run goes on and "
                 f"prints no more; its logs are in {self._workdir}"
             )
-
-
-class Silence(Report):
-    """What all processes but the first report: nothing."""
-
-    def __init__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def rewind(self, log_bytes: int) -> None:
-        """Does nothing."""
-
-    @property
-    def log_bytes(self) -> int:
-        """0: the log is that of process 0."""
-        return 0
-
-    def metrics(self, step: int, values: Mapping[str, float | int]) -> None:
-        """Hears whether process 0 could write."""
-        with processes.together():
-            pass
-
-    def timing(self, step: int, values: Mapping[str, float | int]) -> None:
-        """Hears whether process 0 could write."""
-        with processes.together():
-            pass
-
-    def bar(self, windows: range, num_windows: int, epoch: int) -> tqdm:
-        """A bar that does not show."""
-        return tqdm(windows, disable=True)
-
-    def say(self, line: str) -> None:
-        """Does nothing."""

@@ -1,17 +1,83 @@
-"""When to save and when to stop: at the same window in every process."""
+"""When a run saves and when it stops: signals, and the vote on them among processes."""
 
+import contextlib
+import signal
+import threading
 import time
-from typing import NamedTuple
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from awd_jax.errors import InterruptedRunError
-from awd_jax.train import processes
-from awd_jax.train.devices import num_local
-from awd_jax.train.interruption import Interruption
-from awd_jax.train.step import pmap_max
+from awd_jax.run import processes
+from awd_jax.run.replicas import Replicas
+
+
+class Interruption(contextlib.AbstractContextManager):
+    """SIGTERM, SIGHUP and Ctrl-C, remembered until the run reaches a point to resume from.
+
+    While it is entered, a first signal is noted; a second one acts at once, as usual.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        self._before = _handle((signal.SIGTERM, signal.SIGHUP, signal.SIGINT), self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._restore()
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        del frame
+        self.signum = signum
+        self._restore()
+
+    def _restore(self) -> None:
+        _restore(self._before)
+        self._before = {}
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the body by an error, as Ctrl-C does: nothing stays half-written.
+
+    A second one acts at once, as usual.
+
+    Raises:
+      InterruptedRunError: one came.
+    """
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        del frame
+        _restore(before)
+        raise InterruptedRunError(signum, "before the task was done")
+
+    before = _handle((signal.SIGTERM, signal.SIGHUP), end)
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def _handle(signums: tuple[signal.Signals, ...], handler: Any) -> dict[int, Any]:
+    """Sets a handler, and returns those before it."""
+    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+        return {}
+    # An ignored signal stays so: `nohup` lets a run outlive its terminal that way.
+    heard = [s for s in signums if signal.getsignal(s) is not signal.SIG_IGN]
+    return {signum: signal.signal(signum, handler) for signum in heard}
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
 
 
 class Wish(NamedTuple):
@@ -31,15 +97,12 @@ class Agreement:
     acts after the same window.
     """
 
-    def __init__(
-        self, config: ConfigDict, interruption: Interruption, devices: list[jax.Device]
-    ) -> None:
+    def __init__(self, config: ConfigDict, interruption: Interruption, replicas: Replicas) -> None:
         """Takes the config's group `train`."""
         self._config = config
         self._interruption = interruption
+        self._replicas = replicas
         self._last_save = time.monotonic()
-        self._num_local = num_local(devices)
-        self._max = pmap_max(devices) if processes.count() > 1 else None
         self._asked: Wish | jax.Array = NOTHING
         self._agreed = NOTHING
 
@@ -52,11 +115,10 @@ class Agreement:
         config = self._config
         is_late = time.monotonic() - self._last_save > 60 * config.checkpoint_minutes
         wish = Wish(self._interruption.signum or 0, int(is_late))
-        if self._max is None:
+        if processes.count() == 1:
             self._agreed = wish
         else:
-            before = self._asked
-            self._asked = self._max(np.tile(np.asarray(wish, np.int32), (self._num_local, 1)))
+            before, self._asked = self._asked, self._replicas.most(np.asarray(wish, np.int32))
             self._agreed = Wish(*np.asarray(before).tolist())
         steps = config.checkpoint_steps
         by_steps = windows_done and steps and windows_done % steps == 0

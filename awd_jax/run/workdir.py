@@ -6,7 +6,6 @@ import json
 import os
 import re
 import socket
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,10 +13,10 @@ from typing import Any, TextIO
 import jax
 from ml_collections import ConfigDict
 
-from awd_jax.data.corpus import Corpus
 from awd_jax.errors import InputError, one_line
 from awd_jax.files import whole_file
-from awd_jax.train.recipe import flatten
+from awd_jax.recipe import flatten
+from awd_jax.run import processes
 
 # Fields that say where and how long a run goes, not what it computes: they may change at a resume.
 FREE_FIELDS = frozenset(
@@ -40,22 +39,17 @@ _JAX_DEFAULTS = {
     "jax_random_seed_offset": 0,
     "jax_default_matmul_precision": None,
 }
-# Fields younger than some workdirs, with the value that says what was done before there was one.
-_YOUNGER_FIELDS = {"optimizer.base_batch_size": 0, "model.dtype": "float32", **_JAX_DEFAULTS}
 # The groups that make a run what it is; the others belong to tasks that start from its result.
 _OWN_GROUPS = ("name", "data", "model", "optimizer", "train")
 CHECKPOINTS = "checkpoints"  # the directory in a workdir that holds them
 _NUM_SHOWN = 3
 
 
-def describe(config: ConfigDict, corpus: Corpus) -> dict[str, Any]:
-    """What a run depends on: config fields, settings of jax, and a checksum of each split."""
+def describe(config: ConfigDict, fingerprint: dict[str, str]) -> dict[str, Any]:
+    """What a run depends on: config fields, the data by its fingerprint, settings of jax."""
     own = {name: v for name, v in flatten(config).items() if name.split(".")[0] in _OWN_GROUPS}
     fields = json.loads(json.dumps(own))  # as it comes back from the file
-    for split in ("train", "valid", "test"):
-        tokens = getattr(corpus, split)
-        fields[f"corpus.{split}"] = f"{len(tokens)} tokens, crc32 {zlib.crc32(tokens):08x}"
-    return fields | jax_settings()
+    return fields | fingerprint | jax_settings()
 
 
 def jax_settings() -> dict[str, Any]:
@@ -88,8 +82,6 @@ def check_same(place: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None
     Raises:
       InputError: they differ; it names the first fields.
     """
-    older = {name: v for name, v in _YOUNGER_FIELDS.items() if name in ours}
-    theirs = {**older, **theirs}
     differing = [
         f"{name} = {theirs.get(name)!r} there, {ours.get(name)!r} here"
         for name in {**ours, **theirs}
@@ -108,6 +100,8 @@ def check_same(place: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None
 def open_workdir(workdir: Path, fields: dict[str, Any]) -> Iterator[None]:
     """Makes the directory of a new run, or checks that it is that of this run; locks it.
 
+    Process 0 does, for all.
+
     Args:
       workdir: the directory. Nobody else can open it until this one is closed.
       fields: what `describe` says of this run.
@@ -116,31 +110,37 @@ def open_workdir(workdir: Path, fields: dict[str, Any]) -> Iterator[None]:
       InputError: it belongs to another run, another process has it open, or it
         cannot be written.
     """
-    check_checkpoints_can_be_read(workdir)
     with contextlib.ExitStack() as stack:
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            # The system gives a lock back however a process ends, so a killed run leaves none.
-            lock = stack.enter_context((workdir / "lock").open("a+"))
-            _lock(lock, workdir)
-            path = workdir / "config.json"
-            if path.exists():
-                theirs = json.loads(path.read_text())
-                if not isinstance(theirs, dict):
-                    raise ValueError("its config.json is no JSON object")
-                check_same(f"workdir {workdir}", theirs, fields)
-            else:
-                with whole_file(path) as file:
-                    file.write(json.dumps(fields, indent=2).encode() + b"\n")
-        except InputError:
-            raise
-        except (OSError, ValueError) as error:  # ValueError: of JSON, or of UTF-8
-            raise InputError(
-                f"workdir {workdir}",
-                f"cannot be used ({one_line(error)})",
-                "give another one with --workdir",
-            ) from error
+        with processes.together():
+            if processes.is_first():
+                check_checkpoints_can_be_read(workdir)
+                try:
+                    _claim(workdir, fields, stack)
+                except InputError:
+                    raise
+                except (OSError, ValueError) as error:  # ValueError: of JSON, or of UTF-8
+                    raise InputError(
+                        f"workdir {workdir}",
+                        f"cannot be used ({one_line(error)})",
+                        "give another one with --workdir",
+                    ) from error
         yield
+
+
+def _claim(workdir: Path, fields: dict[str, Any], stack: contextlib.ExitStack) -> None:
+    workdir.mkdir(parents=True, exist_ok=True)
+    # The system gives a lock back however a process ends, so a killed run leaves none.
+    lock = stack.enter_context((workdir / "lock").open("a+"))
+    _lock(lock, workdir)
+    path = workdir / "config.json"
+    if path.exists():
+        theirs = json.loads(path.read_text())
+        if not isinstance(theirs, dict):
+            raise ValueError("its config.json is no JSON object")
+        check_same(f"workdir {workdir}", theirs, fields)
+    else:
+        with whole_file(path) as file:
+            file.write(json.dumps(fields, indent=2).encode() + b"\n")
 
 
 def _lock(file: TextIO, workdir: Path) -> None:

@@ -16,7 +16,7 @@ from awd_jax.core.cells import LSTMState
 from awd_jax.data.corpus import Corpus
 from awd_jax.data.spelling import spell
 from awd_jax.models.awd_lstm import AWDLSTM
-from awd_jax.tasks.best_model import BestModel
+from awd_jax.tasks.model_file import BestModel
 from awd_jax.train.state import Purpose, make_key
 
 MAX_TOKENS = 60  # of a sentence

@@ -24,7 +24,7 @@ from awd_jax.core.dynamic import (
 )
 from awd_jax.data.windows import Batch, batchify
 from awd_jax.models.awd_lstm import AWDLSTM
-from awd_jax.tasks.best_model import load_best_model, read_splits
+from awd_jax.tasks.model_file import load_best_model, read_splits
 from awd_jax.tasks.passes import (
     Scored,
     Stream,

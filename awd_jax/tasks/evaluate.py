@@ -5,14 +5,14 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from awd_jax import output
-from awd_jax.tasks.best_model import load_best_model, read_splits
+from awd_jax.run import processes
+from awd_jax.run.replicas import choose_replicas
+from awd_jax.run.report import describe_nll
+from awd_jax.run.workdir import describe
+from awd_jax.tasks.model_file import load_best_model, read_splits
 from awd_jax.tasks.result import as_result, leave_json
-from awd_jax.train import processes
-from awd_jax.train.devices import choose_devices
 from awd_jax.train.evaluation import make_evaluate
-from awd_jax.train.report import describe_nll
-from awd_jax.train.streams import make_streams
-from awd_jax.train.workdir import describe
+from awd_jax.train.streams import fingerprint, make_streams
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> None:
@@ -26,9 +26,9 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
     with processes.together():
         corpus = read_splits(config, best)
         streams = make_streams(config.train, corpus)
-        devices = choose_devices(config.train)
-    processes.check_same(describe(config, corpus), but=("data.dir",))
-    evaluate_stream = make_evaluate(best.model, config.train.bptt, devices)
+        replicas = choose_replicas(config.train)
+    processes.check_same(describe(config, fingerprint(corpus)), but=("data.dir",))
+    evaluate_stream = make_evaluate(best.model, config.train.bptt, replicas)
     valid_nll = evaluate_stream(best.params, streams.valid)
     test_nll = evaluate_stream(best.params, streams.test)
     if processes.is_first():

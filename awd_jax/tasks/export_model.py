@@ -13,9 +13,9 @@ from awd_jax.interchange.params import flatten_params
 from awd_jax.interchange.stablehlo import export_program
 from awd_jax.interchange.torch_layout import to_torch
 from awd_jax.interchange.weights_file import write_safetensors
-from awd_jax.tasks.best_model import load_best_model
+from awd_jax.recipe import flatten
+from awd_jax.tasks.model_file import load_best_model
 from awd_jax.tasks.result import leave_json
-from awd_jax.train.recipe import flatten
 
 
 def export_model(config: ConfigDict, workdir: Path) -> None:

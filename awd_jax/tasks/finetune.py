@@ -4,9 +4,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from awd_jax.tasks.best_model import load_best_model, read_splits
+from awd_jax.run import processes
+from awd_jax.tasks.model_file import load_best_model, read_splits
 from awd_jax.tasks.train import run_training
-from awd_jax.train import processes
 
 DIRECTORY = "finetune"  # of the finetuned run, in the workdir of the run it starts from
 

@@ -16,8 +16,8 @@ from awd_jax.data.spelling import Speller, spell
 from awd_jax.data.text import Text, text_lines
 from awd_jax.data.vocabulary import EOS, UNK
 from awd_jax.errors import InputError
-from awd_jax.tasks.best_model import BestModel, load_best_model
 from awd_jax.tasks.draw import Tokens, cut_at, draw_samples, search_beams
+from awd_jax.tasks.model_file import BestModel, load_best_model
 from awd_jax.tasks.result import leave_json
 
 T = TypeVar("T")

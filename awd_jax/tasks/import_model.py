@@ -17,17 +17,17 @@ from awd_jax.files import local_path
 from awd_jax.interchange.params import Dims, FlatParams, infer_dims, move_rows, unflatten_params
 from awd_jax.interchange.torch_layout import from_torch
 from awd_jax.interchange.weights_file import WeightsFile, read_weights
+from awd_jax.run.checkpoint import Checkpoints
+from awd_jax.run.manifest import Identity, Progress, Validation
+from awd_jax.run.replicas import choose_replicas
+from awd_jax.run.report import describe_nll
+from awd_jax.run.workdir import CHECKPOINTS, describe, open_workdir
 from awd_jax.tasks.foreign_vocabulary import read_vocabulary
 from awd_jax.tasks.result import leave_json
-from awd_jax.train.checkpoint import Checkpoints
-from awd_jax.train.devices import choose_devices
 from awd_jax.train.evaluation import make_evaluate
-from awd_jax.train.meta import Identity, Progress
 from awd_jax.train.optimizer import make_optimizer
-from awd_jax.train.report import describe_nll
-from awd_jax.train.state import init_state, make_model
-from awd_jax.train.streams import make_streams, read_corpus
-from awd_jax.train.workdir import CHECKPOINTS, describe, open_workdir
+from awd_jax.train.state import init_state, make_model, where_evaluated
+from awd_jax.train.streams import fingerprint, make_streams, read_corpus
 
 
 class Imported(NamedTuple):
@@ -51,7 +51,7 @@ def import_model(config: ConfigDict, workdir: Path) -> None:
     """
     if any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob("*")):
         raise InputError(f"workdir {workdir}", "holds checkpoints", "give another --workdir")
-    devices = choose_devices(config.train)
+    replicas = choose_replicas(config.train)
     imported = _read(config)
     corpus = imported.corpus
     model = make_model(config.model, len(corpus.vocabulary))
@@ -59,21 +59,22 @@ def import_model(config: ConfigDict, workdir: Path) -> None:
     valid_nll = None
     if len(corpus.valid):
         streams = make_streams(config.train, corpus)
-        valid_nll = make_evaluate(model, config.train.bptt, devices)(params, streams.valid)
+        valid_nll = make_evaluate(model, config.train.bptt, replicas)(params, streams.valid)
         if not math.isfinite(valid_nll):
             raise InputError(
                 f"validation loss {valid_nll}", "must be finite", "give a model that has converged"
             )
     optimizer = make_optimizer(config.optimizer)
-    state = init_state(model, optimizer, config.train.seed, config.train.batch_size, 1)
+    state = init_state(model, optimizer, config.train.seed, config.train.batch_size)
     state = state._replace(params=params, opt_state=optimizer.init(params))
-    identity = Identity(describe(config, corpus), corpus.vocabulary.tokens)
+    identity = Identity(describe(config, fingerprint(corpus)), corpus.vocabulary.tokens)
     with (
         open_workdir(workdir, identity.fields),
         Checkpoints(workdir / CHECKPOINTS, identity) as checkpoints,
     ):
         rank = math.log(len(corpus.vocabulary)) if valid_nll is None else valid_nll
-        checkpoints.save(state, Progress(epoch=1, window=0, log_bytes=0), rank)
+        progress = Progress(step=0, epoch=1, window=0, log_bytes=0, best_nll=rank)
+        checkpoints.save(state, progress, Validation(rank, where_evaluated(state)))
     num_params = sum(p.size for p in jax.tree.leaves(params))
     result = {
         "path": config.import_model.path,

@@ -13,7 +13,7 @@ from awd_jax.core.cells import LSTMState
 from awd_jax.data.text import Text, text_lines
 from awd_jax.data.vocabulary import EOS, UNK, Vocabulary
 from awd_jax.errors import InputError
-from awd_jax.tasks.best_model import BestModel
+from awd_jax.tasks.model_file import BestModel
 
 WINDOW = 64  # tokens in a row that a compiled step scores at most
 CHUNK = 1 << 16  # tokens that are held at once, but for a longer line

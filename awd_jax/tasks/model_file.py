@@ -8,19 +8,17 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from awd_jax.core.ntasgd import averaged_params
 from awd_jax.data.corpus import Corpus
 from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.errors import InputError
 from awd_jax.models.awd_lstm import AWDLSTM
-from awd_jax.train import processes
-from awd_jax.train.checkpoint import Checkpoints
-from awd_jax.train.devices import check_backend, choose_devices
-from awd_jax.train.optimizer import make_optimizer
-from awd_jax.train.recipe import flatten
-from awd_jax.train.state import init_state, make_model
+from awd_jax.recipe import flatten
+from awd_jax.run import processes
+from awd_jax.run.checkpoint import Checkpoints
+from awd_jax.run.workdir import CHECKPOINTS, check_same, jax_settings
+from awd_jax.train.backend import check_backend
+from awd_jax.train.state import make_model
 from awd_jax.train.streams import read_corpus
-from awd_jax.train.workdir import CHECKPOINTS, check_same, jax_settings
 
 
 class BestModel(NamedTuple):
@@ -34,55 +32,27 @@ class BestModel(NamedTuple):
 
 
 def load_best_model(config: ConfigDict, workdir: Path) -> BestModel:
-    """Reads the best checkpoint of a workdir; needs no corpus.
+    """Reads the best checkpoint of a workdir; needs no corpus and no optimizer.
 
-    Vocabulary and optimizer, whose state holds the averages, are those of the
-    checkpoint; the config's group `model` and its `data.level` must be, too.
+    The vocabulary is that of the checkpoint; the config's group `model` and its
+    `data.level` must be, too.
 
     Raises:
       InputError: there is no finished epoch, or a damaged one, or one of another model.
     """
-    with processes.together():
-        read = _read_best(config, workdir) if processes.is_first() else None
-    tokens, step = processes.broadcast_json(read and (read.tokens, read.step))
-    model = make_model(config.model, len(tokens))
-    shapes = jax.eval_shape(lambda: model.init_params(jax.random.key(0)))
-    params = processes.broadcast_arrays(shapes if read is None else read.params)
-    params = jax.tree.map(jnp.asarray, params)
+    with Checkpoints(workdir / CHECKPOINTS) as checkpoints:
+        best = checkpoints.best()
+        fields, tokens = best.identity
+        with processes.together():
+            check_backend(config.model)
+            ours = _of_model(flatten(config) | jax_settings())
+            check_same(f"workdir {workdir}", _of_model(fields), ours)
+        model = make_model(config.model, len(tokens))
+        shapes = jax.eval_shape(lambda: model.init_params(jax.random.key(0)))
+        params = jax.tree.map(jnp.asarray, checkpoints.restore_best_params(shapes))
     # Tasks compute in float32, as the parameters are, whatever the products of training were.
     model = model.clone(dtype=None)
-    return BestModel(model, params, Vocabulary(tuple(tokens)), config.data.level, step)
-
-
-class _Read(NamedTuple):
-    """What of a checkpoint makes a model."""
-
-    params: optax.Params
-    tokens: list[str]
-    step: int
-
-
-def _read_best(config: ConfigDict, workdir: Path) -> _Read:
-    directory = workdir / CHECKPOINTS
-    if not directory.is_dir():
-        raise InputError(
-            f"workdir {workdir}", "holds no checkpoints", "train first, or give --workdir"
-        )
-    choose_devices(config.train)  # says in one line if there are none, which orbax does not
-    check_backend(config.model)
-    with Checkpoints(directory) as checkpoints:
-        meta = checkpoints.best_meta()
-        fields, tokens = meta["fields"], meta["vocabulary"]
-        ours = _of_model(flatten(config) | jax_settings())
-        check_same(f"workdir {workdir}", _of_model(fields), ours)
-        trained = _unflatten(fields)
-        model = make_model(config.model, len(tokens))
-        optimizer = make_optimizer(trained.optimizer)
-        shapes = jax.eval_shape(
-            lambda: init_state(model, optimizer, 0, trained.train.batch_size, 1)
-        )
-        best = checkpoints.restore_best(shapes)
-    return _Read(averaged_params(best.opt_state, best.params), tokens, int(best.step))
+    return BestModel(model, params, Vocabulary(tokens), config.data.level, best.progress.step)
 
 
 def read_splits(config: ConfigDict, best: BestModel) -> Corpus:
@@ -105,12 +75,3 @@ def _of_model(fields: dict[str, Any]) -> dict[str, Any]:
     """What a model's arrays depend on. Randomness and precision of products are a task's own."""
     names = ("data.level", "jax_enable_x64")
     return {n: v for n, v in fields.items() if n.startswith("model.") or n in names}
-
-
-def _unflatten(fields: dict[str, Any]) -> ConfigDict:
-    """The inverse of `recipe.flatten`."""
-    groups: dict[str, Any] = {}
-    for name, value in fields.items():
-        *group, field = name.split(".")
-        (groups.setdefault(group[0], {}) if group else groups)[field] = value
-    return ConfigDict(groups)

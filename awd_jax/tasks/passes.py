@@ -12,7 +12,7 @@ from tqdm import tqdm
 from awd_jax import output
 from awd_jax.data.corpus import Corpus
 from awd_jax.data.windows import Batch, batchify
-from awd_jax.train.report import describe_nll, perplexity
+from awd_jax.run.report import describe_nll, perplexity
 
 Stream = Int32[np.ndarray, "rows B"]
 

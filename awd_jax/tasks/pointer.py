@@ -16,7 +16,7 @@ from awd_jax.core.cache import CacheState, cache_step, init_cache, mix_cache
 from awd_jax.core.cells import LSTMState
 from awd_jax.data.windows import Batch
 from awd_jax.models.awd_lstm import AWDLSTM
-from awd_jax.tasks.best_model import load_best_model, read_splits
+from awd_jax.tasks.model_file import load_best_model, read_splits
 from awd_jax.tasks.passes import Scored, Stream, pass_result, run_pass, say_pass, split_streams
 from awd_jax.tasks.result import leave_json
 

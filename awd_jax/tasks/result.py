@@ -8,7 +8,7 @@ from awd_jax import output
 from awd_jax.data.corpus import Corpus
 from awd_jax.errors import StorageError, one_line
 from awd_jax.files import to_json, whole_file
-from awd_jax.train.report import perplexity
+from awd_jax.run.report import perplexity
 
 
 def as_result(corpus: Corpus, valid_nll: float, test_nll: float) -> dict[str, float]:

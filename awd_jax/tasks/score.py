@@ -19,10 +19,10 @@ from awd_jax.data.text import Text, file_text, text_lines
 from awd_jax.data.vocabulary import UNK
 from awd_jax.errors import InputError, one_line
 from awd_jax.files import is_pipe_or_device, local_path, to_json
-from awd_jax.tasks.best_model import BestModel, load_best_model
+from awd_jax.run.report import describe_nll, perplexity
 from awd_jax.tasks.lines import ScoredLine, Scorer, read_lines
+from awd_jax.tasks.model_file import BestModel, load_best_model
 from awd_jax.tasks.result import leave_json
-from awd_jax.train.report import describe_nll, perplexity
 
 COLUMNS = ("line", "num_tokens", "num_unk", "log_prob", "perplexity")
 TOKEN_COLUMNS = ("tokens", "log_probs")

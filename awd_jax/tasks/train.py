@@ -1,27 +1,24 @@
 """Trains a model, or goes on training it, and tests the best one."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from awd_jax.data.corpus import Corpus
-from awd_jax.tasks.best_model import BestModel
+from awd_jax.run import processes
+from awd_jax.run.checkpoint import Checkpoints
+from awd_jax.run.manifest import Identity, by_path, checksum_arrays, checksum_json
+from awd_jax.run.replicas import choose_replicas
+from awd_jax.run.report import Report, describe_nll
+from awd_jax.run.stops import Interruption
+from awd_jax.run.workdir import CHECKPOINTS, describe, open_workdir
 from awd_jax.tasks.draw import generate_sentences
+from awd_jax.tasks.model_file import BestModel
 from awd_jax.tasks.result import as_result, write_json
-from awd_jax.train import processes
-from awd_jax.train.checksum import checksum_arrays, checksum_json
-from awd_jax.train.devices import check_backend, check_batch, choose_devices
-from awd_jax.train.interruption import Interruption
+from awd_jax.train.backend import check_backend
 from awd_jax.train.loop import Trained, Trainer
-from awd_jax.train.meta import Identity
-from awd_jax.train.report import Report, Silence, describe_nll
-from awd_jax.train.shared_checkpoints import open_checkpoints
-from awd_jax.train.streams import make_streams, read_corpus
-from awd_jax.train.workdir import CHECKPOINTS, describe, open_workdir
+from awd_jax.train.streams import fingerprint, make_streams, read_corpus
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
@@ -43,20 +40,21 @@ def run_training(
 ) -> None:
     """`train` on a corpus that has been read; finetunes where there is a `base`."""
     with processes.together():
-        devices = choose_devices(config.train)
-        check_batch(config.train, len(devices))
+        replicas = choose_replicas(config.train)
+        replicas.check_batch(config.train)
         check_backend(config.model)
         streams = make_streams(config.train, corpus)
-    fields = describe(config, corpus)
+    fields = describe(config, fingerprint(corpus))
     processes.check_same(fields, but=("data.dir",))
     if base is not None:
-        crc32 = checksum_json(checksum_arrays(jax.device_get(base.params)))
+        crc32 = checksum_json(checksum_arrays(by_path(jax.device_get(base.params))))
         fields["base"] = f"step {base.step}, crc32 {crc32:08x}"
     identity = Identity(fields, corpus.vocabulary.tokens)
     with (
-        _open_run(workdir, fields) as report,
+        open_workdir(workdir, fields),
+        Report(workdir) as report,
         Interruption() as interruption,
-        open_checkpoints(workdir / CHECKPOINTS, identity) as checkpoints,
+        Checkpoints(workdir / CHECKPOINTS, identity) as checkpoints,
     ):
         counts = ", ".join(f"{s} {len(getattr(corpus, s)):,}" for s in streams._fields)
         report.say(f"{corpus.name}: {counts} tokens, {len(corpus.vocabulary):,} kinds")
@@ -66,7 +64,7 @@ def run_training(
             config,
             corpus,
             streams,
-            devices,
+            replicas,
             report,
             checkpoints,
             interruption,
@@ -78,18 +76,6 @@ def run_training(
                 write_json(workdir, "result", result)
         if processes.is_first():
             _report_result(config, corpus, trained, report)
-
-
-@contextlib.contextmanager
-def _open_run(workdir: Path, fields: dict[str, Any]) -> Iterator[Report]:
-    """Locks the directory and opens its reports: in process 0, for all."""
-    with contextlib.ExitStack() as stack:
-        report: Report = Silence()
-        with processes.together():
-            if processes.is_first():
-                stack.enter_context(open_workdir(workdir, fields))
-                report = stack.enter_context(Report(workdir))
-        yield report
 
 
 def _report_result(config: ConfigDict, corpus: Corpus, trained: Trained, report: Report) -> None:

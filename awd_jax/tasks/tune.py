@@ -14,12 +14,12 @@ from awd_jax import output
 from awd_jax.core.cache import CacheScore, CacheState, cache_step, mix_cache
 from awd_jax.core.dynamic import DynamicRates
 from awd_jax.data.windows import batchify
-from awd_jax.tasks.best_model import load_best_model, read_splits
+from awd_jax.run.report import describe_nll
 from awd_jax.tasks.dynamic import make_dynamic_pass, measure_gradients
+from awd_jax.tasks.model_file import load_best_model, read_splits
 from awd_jax.tasks.passes import nll_result, split_streams
 from awd_jax.tasks.pointer import Mix, make_static_pass, useful_window
 from awd_jax.tasks.result import leave_json
-from awd_jax.train.report import describe_nll
 
 CACHE_NAMES = ("window", "theta", "lamb")
 DYNAMIC_NAMES = ("learning_rate", "lamb", "eps")

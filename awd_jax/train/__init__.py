@@ -1,1 +1,1 @@
-"""Training: optimizer, state, step, evaluation, checkpoints, report, loop."""
+"""How a model learns: optimizer, state, step, evaluation, loop."""

@@ -1,7 +1,6 @@
 """The training loop: epoch, evaluate, observe, keep the best; test the best at the end."""
 
 import math
-import resource
 import time
 from typing import NamedTuple
 
@@ -16,24 +15,23 @@ from awd_jax.data import windows
 from awd_jax.data.corpus import Corpus
 from awd_jax.errors import InterruptedRunError
 from awd_jax.models.awd_lstm import AWDLSTM
-from awd_jax.train.agreement import Agreement
-from awd_jax.train.checkpoint import Checkpoints
-from awd_jax.train.devices import describe_devices, num_local, own_sequences
+from awd_jax.run.checkpoint import Checkpoints
+from awd_jax.run.manifest import Progress, Validation
+from awd_jax.run.replicas import Replicas
+from awd_jax.run.report import Report, describe_nll
+from awd_jax.run.stops import Agreement, Interruption
 from awd_jax.train.divergence import check_steps, check_validation
 from awd_jax.train.evaluation import make_evaluate
-from awd_jax.train.interruption import Interruption
-from awd_jax.train.meta import Progress
 from awd_jax.train.optimizer import learning_rate, make_optimizer
-from awd_jax.train.report import Report, describe_nll
-from awd_jax.train.shared_checkpoints import SharedCheckpoints
-from awd_jax.train.state import TrainState, init_state, make_model, means, start_epoch
-from awd_jax.train.step import (
-    STATE_AXES,
-    Regularisers,
-    make_place,
-    make_train_step,
-    pmap_train_step,
+from awd_jax.train.state import (
+    TrainState,
+    init_state,
+    make_model,
+    means,
+    where_evaluated,
+    zero_totals,
 )
+from awd_jax.train.step import STATE_AXES, TRAIN_AXES, Regularisers, make_train_step
 from awd_jax.train.streams import Streams
 
 
@@ -58,9 +56,9 @@ class Trainer:
         config: ConfigDict,
         corpus: Corpus,
         streams: Streams,
-        devices: list[jax.Device],
+        replicas: Replicas,
         report: Report,
-        checkpoints: Checkpoints | SharedCheckpoints,
+        checkpoints: Checkpoints,
         interruption: Interruption,
         base: optax.Params | None = None,
     ) -> None:
@@ -68,26 +66,22 @@ class Trainer:
         self._base = base
         self._level = corpus.level
         self._streams = streams
-        self._own_stream = own_sequences(streams.train, devices)
-        self._devices = devices
-        self._num_local = num_local(devices)
+        self._replicas = replicas
+        self._own_stream = streams.train[:, replicas.share(config.train.batch_size)]
+        self._width = replicas.width(config.train.batch_size)
         self._report = report
         self._checkpoints = checkpoints
-        self._agreement = Agreement(config.train, interruption, devices)
+        self._agreement = Agreement(config.train, interruption, replicas)
+        self._best_nll = math.inf
         self._model = make_model(config.model, len(corpus.vocabulary))
         self._optimizer = make_optimizer(config.optimizer, average_from_start=base is not None)
         regularisers = Regularisers(
             config.train.activation_reg, config.train.temporal_activation_reg
         )
-        self._train_step = pmap_train_step(
-            make_train_step(self._model, self._optimizer, regularisers, config.train.seed), devices
-        )
-        self._place = make_place(devices, STATE_AXES, donate=True)
+        train_step = make_train_step(self._model, self._optimizer, regularisers, config.train.seed)
+        self._train_step = replicas.pmap(train_step, *TRAIN_AXES)
         self._evaluate = make_evaluate(
-            self._model,
-            config.train.bptt,
-            devices,
-            self._check_in_evaluation,
+            self._model, config.train.bptt, replicas, self._check_in_evaluation
         )
 
     def train(self) -> Trained:
@@ -99,60 +93,65 @@ class Trainer:
           StorageError: a file cannot be written.
         """
         config = self._config.train
-        state = init_state(
-            self._model, self._optimizer, config.seed, self._own_stream.shape[1], self._num_local
-        )
-        num_params = sum(p.size for p in jax.tree.leaves(state.params))
-        self._report.say(f"{num_params:,} parameters, {describe_devices(self._devices)}")
-        progress = Progress(epoch=1, window=0, log_bytes=0)
-        restored = self._checkpoints.restore_latest(state)
-        if restored is not None:
-            state, progress, notes = restored
-            for note in notes:
-                self._report.say(note)
-            self._report.say(f"resumed in epoch {progress.epoch} at window {progress.window}")
-        self._report.rewind(progress.log_bytes)
-        if restored is None and self._base is not None:
-            state = self._start_from_base(state, self._base)
+        state, progress = self._begin()
         first_window = progress.window
         for epoch in range(progress.epoch, config.num_epochs + 1):
             if self._base is not None and has_triggered(state.opt_state):
                 self._report.say(f"stopped after epoch {epoch - 1}: no better than before")
                 break
-            state, done, seconds = self._train_epoch(state, epoch, first_window)
+            plan = windows.epoch_windows(len(self._streams.train), config.bptt, config.seed, epoch)
+            started = time.perf_counter()
+            state = self._train_epoch(state, epoch, plan, first_window)
+            seconds = time.perf_counter() - started
             try:
-                state = self._finish_epoch(state, epoch, done, seconds)
+                state = self._finish_epoch(state, epoch, len(plan.starts), seconds)
             except InterruptedRunError:
-                self._save(state, epoch, done)
+                self._save(state, epoch, len(plan.starts))
                 raise
             first_window = 0
-        return self._test_best(state)
+        return self._test_best(state.params)
+
+    def _begin(self) -> tuple[TrainState, Progress]:
+        """The latest checkpoint; of a new run, its start."""
+        config = self._config.train
+        state = init_state(self._model, self._optimizer, config.seed, config.batch_size)
+        num_params = sum(p.size for p in jax.tree.leaves(state.params))
+        self._report.say(f"{num_params:,} parameters, {self._replicas.describe()}")
+        restored = self._checkpoints.restore_latest(state)
+        if restored is None:
+            progress = Progress(step=0, epoch=1, window=0, log_bytes=0, best_nll=math.inf)
+        else:
+            state, progress, notes = restored
+            for note in notes:
+                self._report.say(note)
+            self._report.say(f"resumed in epoch {progress.epoch} at window {progress.window}")
+        self._best_nll = progress.best_nll
+        self._report.rewind(progress.log_bytes)
+        state = state._replace(carry=self._replicas.scatter_carry(state.carry))
+        if restored is None and self._base is not None:
+            state = self._start_from_base(state, self._base)
+        return state, progress
 
     def _start_from_base(self, state: TrainState, base: optax.Params) -> TrainState:
         """Saves the base as step 0, which stays the best until an epoch is better."""
         params = jax.tree.map(jnp.copy, base)  # the steps take the memory of their state
         state = state._replace(params=params, opt_state=self._optimizer.init(params))
-        valid_nll = self._evaluate(base, self._streams.valid)
+        valid_nll = self._best_nll = self._evaluate(base, self._streams.valid)
         self._save(state, 1, 0, valid_nll)
         self._report.say(f"before | valid {describe_nll(valid_nll, self._level)}")
         return state
 
     def _train_epoch(
-        self, state: TrainState, epoch: int, first_window: int
-    ) -> tuple[TrainState, int, float]:
-        """Trains on the windows from `first_window` on.
-
-        Returns:
-          The state, how many windows the epoch has, and the seconds it took.
-        """
+        self, state: TrainState, epoch: int, plan: windows.Windows, first_window: int
+    ) -> TrainState:
+        """Trains on the windows of the plan from `first_window` on."""
         config = self._config.train
-        plan = windows.epoch_windows(len(self._streams.train), config.bptt, config.seed, epoch)
         num_windows = len(plan.starts)
         if first_window == 0:
-            state = start_epoch(state, self._model, self._own_stream.shape[1], self._num_local)
-        state = self._place(state)
+            carry = self._replicas.split_carry(self._model.initial_carry(self._width))
+            state = state._replace(carry=carry, totals=zero_totals())
+        state = self._replicas.put(state, STATE_AXES, donate=True)
         before = jnp.copy(state.step)
-        started = time.perf_counter()
         with self._report.bar(range(first_window, num_windows), num_windows, epoch) as bar:
             for window in bar:
                 state = self._train_window(
@@ -172,8 +171,7 @@ class Trainer:
                 if self._agreement.ask(done):
                     self._save(state, epoch, done)
                 self._agreement.check(f"in epoch {epoch} at window {done}")
-        jax.block_until_ready(state)
-        return state, num_windows, time.perf_counter() - started
+        return jax.block_until_ready(state)
 
     def _train_window(self, state: TrainState, epoch: int, start: int, length: int) -> TrainState:
         config, bptt = self._config, self._config.train.bptt
@@ -181,12 +179,8 @@ class Trainer:
         padded_length = windows.padded_length(length, min(bptt, len(self._own_stream) - 1))
         batch = windows.window_batch(self._own_stream, start, length, padded_length)
         rate = learning_rate(config.optimizer, epoch, length, bptt, config.train.batch_size)
-        return self._train_step(
-            state,
-            jax.tree.map(lambda a: a.reshape(len(a), self._num_local, -1), batch),
-            np.int32(length),
-            np.float32(rate),
-        )
+        split = self._replicas.split(batch, self._width)
+        return self._train_step(state, split, np.int32(length), np.float32(rate))
 
     def _finish_epoch(
         self, state: TrainState, epoch: int, num_windows: int, train_seconds: float
@@ -204,19 +198,13 @@ class Trainer:
         values["num_averaged"] = num_averaged
         if num_averaged and self._config.train.evaluate_raw:
             values["raw_valid_nll"] = self._evaluate(state.params, self._streams.valid)
-        is_best = valid_nll < self._checkpoints.best_loss()
+        is_best = valid_nll < self._best_nll
+        self._best_nll = min(valid_nll, self._best_nll)
         state = state._replace(opt_state=observe(state.opt_state, valid_nll))
 
         self._report.metrics(step, values)
-        self._report.timing(
-            step,
-            {
-                "train_seconds": train_seconds,
-                "valid_seconds": valid_seconds,
-                "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            },
-        )
-        self._save(state, epoch + 1, 0, valid_nll)  # before it speaks
+        self._report.timing(step, {"train_seconds": train_seconds, "valid_seconds": valid_seconds})
+        self._save(state, epoch + 1, 0, valid_nll)  # what is said is saved
         self._report.say(
             f"epoch {epoch} | {train_seconds + valid_seconds:.0f} s"
             f" | train {describe_nll(values['train_nll'], self._level)}"
@@ -232,19 +220,18 @@ class Trainer:
         self._agreement.check("in an evaluation, which will be done again")
 
     def _save(
-        self, state: TrainState, epoch: int, window: int, valid_nll: float = math.inf
+        self, state: TrainState, epoch: int, window: int, valid_nll: float | None = None
     ) -> None:
-        """Saves a run that goes on at this window of this epoch."""
+        """Saves a run that goes on at this window of this epoch"""
         check_steps(state, epoch, window)
-        self._checkpoints.save(state, Progress(epoch, window, self._report.log_bytes), valid_nll)
+        whole = state._replace(carry=self._replicas.gather_carry(state.carry))
+        progress = Progress(int(state.step), epoch, window, self._report.log_bytes, self._best_nll)
+        validation = None if valid_nll is None else Validation(valid_nll, where_evaluated(state))
+        self._checkpoints.save(whole, progress, validation)
         self._agreement.saved()
 
-    def _test_best(self, like: TrainState) -> Trained:
-        best = self._checkpoints.restore_best(like)
-        params = averaged_params(best.opt_state, best.params)
-        return Trained(
-            model=self._model,
-            params=params,
-            valid_nll=self._checkpoints.best_loss(),
-            test_nll=self._evaluate(params, self._streams.test),
-        )
+    def _test_best(self, like: optax.Params) -> Trained:
+        best = self._checkpoints.best()
+        params = jax.tree.map(jnp.asarray, self._checkpoints.restore_best_params(like))
+        test_nll = self._evaluate(params, self._streams.test)
+        return Trained(self._model, params, best.metrics["valid_nll"], test_nll)

@@ -1,7 +1,7 @@
 """The state of a training run, and the keys of its randomness."""
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
 from awd_jax.core.cells import LSTMState
+from awd_jax.core.ntasgd import NTASGDState
 from awd_jax.models.awd_lstm import AWDLSTM
 
 
@@ -63,8 +64,8 @@ def means(totals: Totals) -> dict[str, float]:
 class TrainState(NamedTuple):
     """All that a training step reads and writes.
 
-    Everything is the same on every device but `carry`, which is split by
-    sequence: its leaves are [devices, B / devices, H].
+    Every leaf of the carry has the sequences of the batch first: all B of them in a checkpoint,
+    those of one replica in its step. The rest is the same on every device.
     """
 
     step: Int[Array, ""]  # windows trained on since the start of the run
@@ -93,27 +94,8 @@ def make_model(config: ConfigDict, vocab_size: int) -> AWDLSTM:
     )
 
 
-def split_carry(carry: tuple[LSTMState, ...], num_devices: int) -> tuple[LSTMState, ...]:
-    """[B, H] to [devices, B / devices, H]."""
-    return jax.tree.map(lambda s: s.reshape(num_devices, -1, s.shape[-1]), carry)
-
-
-def merge_carry(carry: tuple[LSTMState, ...]) -> tuple[LSTMState, ...]:
-    """[devices, B / devices, H] to [B, H]: the same for any number of devices."""
-    return jax.tree.map(lambda s: s.reshape(-1, s.shape[-1]), carry)
-
-
-def initial_carry(model: AWDLSTM, batch_size: int, num_devices: int) -> tuple[LSTMState, ...]:
-    """Zeros, of `batch_size` sequences over so many devices."""
-    return split_carry(model.initial_carry(batch_size), num_devices)
-
-
 def init_state(
-    model: AWDLSTM,
-    optimizer: optax.GradientTransformation,
-    seed: int,
-    batch_size: int,
-    num_devices: int,
+    model: AWDLSTM, optimizer: optax.GradientTransformation, seed: int, batch_size: int
 ) -> TrainState:
     """The state before the first step."""
     params = model.init_params(make_key(seed, Purpose.INIT))
@@ -121,13 +103,22 @@ def init_state(
         step=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=optimizer.init(params),
-        carry=initial_carry(model, batch_size, num_devices),
+        carry=model.initial_carry(batch_size),
         totals=zero_totals(),
         first_bad_step=jnp.full((), -1, jnp.int32),
     )
 
 
-def start_epoch(state: TrainState, model: AWDLSTM, batch_size: int, num_devices: int) -> TrainState:
-    """The same parameters, with nothing carried over and nothing summed yet."""
-    carry = initial_carry(model, batch_size, num_devices)
-    return state._replace(carry=carry, totals=zero_totals())
+def where_evaluated(state: TrainState) -> str:
+    """The path in the state of the parameters that evaluation uses, as `averaged_params` has them.
+
+    With it whoever reads a checkpoint needs to know nothing of its optimizer.
+    """
+    for path, node in jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_ntasgd):
+        if _is_ntasgd(node) and node.num_averaged > 0:
+            return jax.tree_util.keystr(path) + ".average"
+    return ".params"
+
+
+def _is_ntasgd(node: Any) -> bool:
+    return isinstance(node, NTASGDState)

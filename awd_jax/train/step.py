@@ -1,6 +1,6 @@
-"""One training step and one evaluation step, for each replica; and the one `pmap`."""
+"""One training step and one evaluation step, each as one replica takes it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,13 +11,16 @@ from jaxtyping import Array, Float, Int
 from awd_jax.core import losses
 from awd_jax.core.cells import LSTMState
 from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.run.replicas import AXIS
 from awd_jax.train.state import Purpose, Totals, TrainState, make_key
 
-AXIS = "replicas"
 Window = tuple[Array, Array, Array]  # inputs, targets, weights: [T, b] with b = B / replicas
 
-# Where the axis of devices is: nowhere, but in the carry.
+# Only the carry has an axis of devices; the rest of the state is the same on each.
 STATE_AXES = TrainState._make(0 if name == "carry" else None for name in TrainState._fields)
+# What `Replicas.pmap` is told of the two steps: axes in, axes out, what is donated.
+TRAIN_AXES = ((STATE_AXES, 1, None, None), STATE_AXES, (0,))
+EVAL_AXES = ((None, 0, 1, None), (0, None), (1,))
 
 
 class Regularisers(NamedTuple):
@@ -104,52 +107,3 @@ def make_eval_step(model: AWDLSTM) -> Callable[..., tuple]:
         return output.carry, jax.lax.psum(nll_sum, AXIS)
 
     return eval_step
-
-
-def pmap_train_step(
-    train_step: Callable[..., TrainState], devices: Sequence[jax.Device]
-) -> Callable[..., TrainState]:
-    """The training step over devices. Batches are [T, devices, B / devices]; donates the state."""
-    return _pmap(train_step, devices, (STATE_AXES, 1, None, None), STATE_AXES, donate=(0,))
-
-
-def pmap_eval_step(
-    eval_step: Callable[..., tuple], devices: Sequence[jax.Device]
-) -> Callable[..., tuple]:
-    """The evaluation step over devices. Donates the carry."""
-    return _pmap(eval_step, devices, (None, 0, 1, None), (0, None), donate=(1,))
-
-
-def pmap_max(devices: Sequence[jax.Device]) -> Callable[[Any], jax.Array]:
-    """The largest of the devices' rows: [devices, n] to [n], the same on each."""
-    return _pmap(lambda row: jax.lax.pmax(row, AXIS), devices, (0,), None, donate=())
-
-
-def make_place(
-    devices: Sequence[jax.Device], axes: Any, *, donate: bool = False
-) -> Callable[[Any], Any]:
-    """Returns the identity over devices. With `donate`, and one device, it copies nothing.
-
-    Where an array lies is part of what a program is compiled for: state that
-    did not come out of a step must pass through here, or the step is compiled
-    again for it.
-    """
-    is_donated = donate and len(devices) == 1  # what goes to several must be copied
-    return _pmap(lambda tree: tree, devices, (axes,), axes, donate=(0,) if is_donated else ())
-
-
-def _pmap(
-    function: Callable,
-    devices: Sequence[jax.Device],
-    in_axes: tuple,
-    out_axes: Any,
-    donate: tuple[int, ...],
-) -> Callable:
-    return jax.pmap(
-        function,
-        axis_name=AXIS,
-        devices=devices,
-        in_axes=in_axes,
-        out_axes=out_axes,
-        donate_argnums=donate,
-    )

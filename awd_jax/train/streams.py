@@ -1,5 +1,6 @@
 """The corpus of a config, and its splits as parallel streams."""
 
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,15 @@ def read_corpus(config: ConfigDict) -> Corpus:
     return corpus._replace(
         train=corpus.train[:stop], valid=corpus.valid[:stop], test=corpus.test[:stop]
     )
+
+
+def fingerprint(corpus: Corpus) -> dict[str, str]:
+    """What a run depends on of its corpus: a checksum of each split."""
+    splits = ((split, getattr(corpus, split)) for split in Streams._fields)
+    return {
+        f"corpus.{split}": f"{len(tokens)} tokens, crc32 {zlib.crc32(tokens):08x}"
+        for split, tokens in splits
+    }
 
 
 def make_streams(config: ConfigDict, corpus: Corpus) -> Streams:

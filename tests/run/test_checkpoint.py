@@ -1,30 +1,59 @@
+"""Checkpoints of any tree: that they come back, which are kept, and what damage does."""
+
 import shutil
+from typing import Any, NamedTuple
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 
 from awd_jax.errors import InputError
-from awd_jax.train.checkpoint import Checkpoints
-from awd_jax.train.meta import Identity, Progress
-from awd_jax.train.optimizer import make_optimizer
-from awd_jax.train.state import init_state, make_model
-from configs import default
+from awd_jax.run import store
+from awd_jax.run.checkpoint import Checkpoints
+from awd_jax.run.manifest import Identity, Progress, Validation
 
 VOCABULARY = ("<eos>", "a", "b")
 
 
-def make_state(step: int, num_devices: int = 1, hidden_dim: int = 6):
-    config = default.get_config("smoke")
-    config.model.hidden_dim = hidden_dim
-    model = make_model(config.model, len(VOCABULARY))
-    state = init_state(model, make_optimizer(config.optimizer), step, 4, num_devices)
-    return state._replace(
-        step=state.step + step,
-        carry=jax.tree.map(
-            lambda s: np.random.RandomState(step).rand(*s.shape).astype(np.float32), state.carry
+class Tree(NamedTuple):
+    """As a run has it: parameters twice, and a carry with memories of any rank, even empty."""
+
+    step: np.ndarray
+    params: dict[str, Any]
+    opt_state: tuple[Any, ...]
+    carry: tuple[np.ndarray, ...]
+
+
+def make_tree(step: int, width: int = 6) -> Tree:
+    random = np.random.RandomState(step)
+
+    def make_params():
+        inner = (random.rand(width).astype(ml_dtypes.bfloat16),)
+        return {"a/b.c": random.rand(1000, width).astype(np.float32), "inner": inner}
+
+    return Tree(
+        step=np.int32(step),
+        params=make_params(),
+        opt_state=((), {"count": np.int32(3), "average": make_params()}),
+        carry=(
+            np.float32(random.rand(4)),
+            np.float32(random.rand(4, 2, 3)),
+            np.float32(random.rand(4, 0, 5)),
         ),
     )
+
+
+def progress(step: int, epoch: int = 1, **more) -> Progress:
+    return Progress(step, **{"epoch": epoch, "window": step, "log_bytes": 0, "best_nll": 9, **more})
+
+
+def save(checkpoints: Checkpoints, step: int, nll: float | None = None) -> None:
+    validation = None if nll is None else Validation(nll, ".params")
+    checkpoints.save(make_tree(step), progress(step), validation)
+
+
+LIKE = make_tree(0)
 
 
 @pytest.fixture
@@ -42,85 +71,102 @@ def assert_equal(a, b):
 
 
 def test_everything_comes_back_bit_for_bit(open_checkpoints):
-    state, progress = make_state(7), Progress(epoch=2, window=5, log_bytes=99)
+    tree, where = make_tree(7), Progress(7, epoch=2, window=5, log_bytes=99, best_nll=np.inf)
     with open_checkpoints() as checkpoints:
-        assert checkpoints.restore_latest(make_state(0)) is None
-        checkpoints.save(state, progress)
+        assert checkpoints.restore_latest(LIKE) is None
+        checkpoints.save(tree, where, None)
     with open_checkpoints() as checkpoints:
-        restored, where, notes = checkpoints.restore_latest(make_state(0))
-    assert (where, notes) == (progress, ())
-    assert_equal(restored, state)
+        restored = checkpoints.restore_latest(jax.eval_shape(lambda: LIKE))
+    assert restored[1:] == (where, ())
+    assert_equal(restored.tree, tree)
 
 
-def test_a_run_can_go_on_with_another_number_of_devices(open_checkpoints):
-    state = make_state(7, num_devices=4)
+def test_a_tree_may_be_empty_in_places(open_checkpoints):
     with open_checkpoints() as checkpoints:
-        checkpoints.save(state, Progress(1, 1, 0))
+        checkpoints.save(make_tree(7)._replace(carry=()), progress(7), None)
         checkpoints.wait()
-        restored, *_ = checkpoints.restore_latest(make_state(0, num_devices=2))
-    assert restored.carry[0].h.shape == (2, 2, 6)
-    np.testing.assert_array_equal(restored.carry[0].h.reshape(4, 6), state.carry[0].h.reshape(4, 6))
+        assert checkpoints.restore_latest(LIKE._replace(carry=())).tree.carry == ()
 
 
 def test_the_two_latest_and_the_best_are_kept(open_checkpoints, tmp_path):
-    losses = {10: 3.0, 15: np.inf, 20: 1.0, 25: np.inf, 30: 2.0, 35: np.inf, 40: 1.0}
+    losses = {10: 3.0, 15: None, 20: 1.0, 25: None, 30: 2.0, 35: None, 40: 1.0}
     with open_checkpoints() as checkpoints:
         for step, loss in losses.items():
-            checkpoints.save(make_state(step), Progress(1, step, 0), loss)
+            save(checkpoints, step, loss)
     with open_checkpoints() as checkpoints:
-        assert checkpoints.best_loss() == 1.0
-        assert checkpoints.restore_best(make_state(0)).step == 20
-        assert checkpoints.restore_latest(make_state(0)).state.step == 40
+        best = checkpoints.best()
+        assert (best.progress.step, best.validation.nll) == (20, 1.0)
+        assert_equal(checkpoints.restore_best_params(LIKE.params), make_tree(20).params)
+        assert checkpoints.restore_latest(LIKE).tree.step == 40
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
     assert kept == {20, 35, 40}
 
 
 def test_in_the_midst_of_the_first_epoch_there_is_no_best(open_checkpoints):
     with open_checkpoints() as checkpoints:
-        checkpoints.save(make_state(3), Progress(1, 3, 0))
-        assert checkpoints.best_loss() == np.inf
+        save(checkpoints, 3)
         with pytest.raises(InputError, match="holds no finished epoch"):
-            checkpoints.restore_best(make_state(0))
+            checkpoints.best()
         with pytest.raises(InputError, match="holds no finished epoch"):
-            checkpoints.best_meta()
+            checkpoints.restore_best_params(LIKE.params)
+
+
+@pytest.mark.parametrize("where", [".params", ".opt_state[1]['average']"])
+def test_the_best_parameters_are_those_that_were_validated(open_checkpoints, tmp_path, where):
+    tree = make_tree(3)
+    with open_checkpoints() as checkpoints:
+        checkpoints.save(tree, progress(3), Validation(1.0, where))
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        params = checkpoints.restore_best_params(LIKE.params)
+        assert_equal(params, {".params": tree.params}.get(where, tree.opt_state[1]["average"]))
+        with pytest.raises(InputError, match=r"checkpoints/3: .*a/b.* is float32\(1000, 6\)"):
+            checkpoints.restore_best_params(make_tree(0, width=7).params)
+        with pytest.raises(InputError, match="must be float32"):
+            checkpoints.restore_best_params({"another": np.ones(3, np.float32)})
 
 
 def test_another_vocabulary_is_refused(open_checkpoints):
     with open_checkpoints() as checkpoints:
-        checkpoints.save(make_state(3), Progress(1, 3, 0))
+        save(checkpoints, 3)
     with (
         open_checkpoints(vocabulary=("<eos>", "b", "a")) as checkpoints,
         pytest.raises(InputError, match="vocabulary"),
     ):
-        checkpoints.restore_latest(make_state(0))
+        checkpoints.restore_latest(LIKE)
 
 
 def test_another_config_is_refused(open_checkpoints):
     with open_checkpoints() as checkpoints:
-        checkpoints.save(make_state(3), Progress(1, 3, 0))
+        save(checkpoints, 3)
     with (
         open_checkpoints(seed=1) as checkpoints,
         pytest.raises(InputError, match=r"train\.seed = 0 there, 1 here"),
     ):
-        checkpoints.restore_latest(make_state(0))
+        checkpoints.restore_latest(LIKE)
 
 
 def test_a_reader_that_knows_nothing_learns_it_from_the_best(open_checkpoints, tmp_path):
     with open_checkpoints(seed=5) as checkpoints:
-        checkpoints.save(make_state(3), Progress(1, 3, 0), 1.0)
-        checkpoints.save(make_state(6), Progress(1, 6, 0), 2.0)
+        save(checkpoints, 3, 1.0)
+        save(checkpoints, 6, 2.0)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        meta = checkpoints.best_meta()
-        assert (meta["fields"], tuple(meta["vocabulary"])) == ({"train.seed": 5}, VOCABULARY)
-        assert checkpoints.restore_best(make_state(0)).step == 3
+        best = checkpoints.best()
+    assert best.identity == ({"train.seed": 5}, VOCABULARY)
+    assert best.progress == progress(3)
+
+
+def test_a_reader_of_nothing_makes_nothing(tmp_path):
+    with pytest.raises(InputError, match=f"workdir {tmp_path}: holds no checkpoints"):
+        Checkpoints(tmp_path / "checkpoints")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_shape_is_refused(open_checkpoints):
     with open_checkpoints() as checkpoints:
-        checkpoints.save(make_state(3), Progress(1, 3, 0))
+        save(checkpoints, 3)
         checkpoints.wait()
-        with pytest.raises(InputError, match=r"must be float32"):
-            checkpoints.restore_latest(make_state(0, hidden_dim=7))
+        with pytest.raises(InputError, match=r"must be float32\(1000, 7\)"):
+            checkpoints.restore_latest(make_tree(0, width=7))
 
 
 def data_file(tmp_path, step):
@@ -160,48 +206,61 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     open_checkpoints, tmp_path, find, damage
 ):
     with open_checkpoints() as checkpoints:
-        checkpoints.save(make_state(3), Progress(1, 3, 0))
-        checkpoints.save(make_state(6), Progress(1, 6, 0))
+        save(checkpoints, 3)
+        save(checkpoints, 6)
     damage(find(tmp_path, 6))
     with open_checkpoints() as checkpoints:
-        state, progress, (note,) = checkpoints.restore_latest(make_state(0))
-        assert (state.step, progress.window) == (3, 3)
+        tree, where, (note,) = checkpoints.restore_latest(LIKE)
+        assert (tree.step, where) == (3, progress(3))
         assert "checkpoints/6: " in note
         assert "; it is now damaged-6-" in note
-        checkpoints.save(make_state(6), Progress(1, 6, 0))  # its place is free again
+        save(checkpoints, 6)  # its place is free again
     with open_checkpoints() as checkpoints:
-        assert checkpoints.restore_latest(make_state(0)).state.step == 6
+        assert checkpoints.restore_latest(LIKE).tree.step == 6
+
+
+def test_a_damaged_array_is_named(open_checkpoints, tmp_path, monkeypatch):
+    with open_checkpoints() as checkpoints:
+        save(checkpoints, 3, 1.0)
+    read = store.checksum_arrays
+    monkeypatch.setattr(
+        store, "checksum_arrays", lambda arrays: {**read(arrays), ".carry[0]": 0, ".new": 1}
+    )
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        for restore in (checkpoints.restore_latest, checkpoints.restore_best_params):
+            with pytest.raises(InputError, match=r"/3: has a wrong checksum of \.carry\[0\];"):
+                restore(LIKE)
 
 
 def test_of_a_half_written_directory_the_one_before_is_used(open_checkpoints, tmp_path):
     with open_checkpoints() as checkpoints:
-        checkpoints.save(make_state(3), Progress(1, 3, 0))
-        checkpoints.save(make_state(6), Progress(1, 6, 0))
+        save(checkpoints, 3)
+        save(checkpoints, 6)
     shutil.rmtree(tmp_path / "checkpoints" / "6" / "state")
     shutil.rmtree(tmp_path / "checkpoints" / "6" / "metrics")
     with open_checkpoints() as checkpoints:
-        assert checkpoints.restore_latest(make_state(0)).state.step == 3
+        assert checkpoints.restore_latest(LIKE).tree.step == 3
 
 
 @pytest.mark.parametrize("find", [data_file, metrics_file])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_without_a_whole_checkpoint_nothing_is_touched(open_checkpoints, tmp_path, find, damage):
     with open_checkpoints() as checkpoints:
-        checkpoints.save(make_state(3), Progress(1, 3, 0))
+        save(checkpoints, 3)
     damage(find(tmp_path, 3))
     before = sorted(tmp_path.rglob("*"))
     with (
         pytest.raises(InputError, match=r"checkpoint .*checkpoints/3"),
         open_checkpoints() as checkpoints,
     ):
-        checkpoints.restore_latest(make_state(0))
+        checkpoints.restore_latest(LIKE)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_what_a_kill_left_of_a_discarded_checkpoint_is_deleted(open_checkpoints, tmp_path):
     with open_checkpoints() as checkpoints:
         for step in (3, 6, 9, 12):  # the best and the two latest are kept
-            checkpoints.save(make_state(step), Progress(1, step, 0))
+            save(checkpoints, step)
         checkpoints.wait()
         discarded = tmp_path / "checkpoints" / "discarded"
         assert [path.name for path in discarded.iterdir()] == ["6"]
@@ -210,8 +269,8 @@ def test_what_a_kill_left_of_a_discarded_checkpoint_is_deleted(open_checkpoints,
     shutil.rmtree(tmp_path / "left" / "6" / "metrics")
     shutil.copytree(tmp_path / "left", discarded)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        assert checkpoints.restore_latest(make_state(0)).state.step == 12
+        assert checkpoints.restore_latest(LIKE).tree.step == 12
     assert discarded.exists()  # a reader leaves everything as it is
     with open_checkpoints() as checkpoints:
         assert not discarded.exists()
-        assert checkpoints.restore_latest(make_state(0)).state.step == 12
+        assert checkpoints.restore_latest(LIKE).tree.step == 12

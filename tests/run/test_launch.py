@@ -1,7 +1,7 @@
 import pytest
 
 from awd_jax.errors import InputError
-from awd_jax.train.cluster import Place, describe_missing, find_place
+from awd_jax.run.launch import Place, describe_missing, find_place
 from tests.many import own_address
 
 NOWHERE = Place(None, None, None, 300, 100)

@@ -5,9 +5,9 @@ import pytest
 
 from awd_jax.errors import InterruptedRunError
 from awd_jax.files import whole_file
-from awd_jax.train.agreement import Agreement
-from awd_jax.train.interruption import Interruption, ended_by_signals
-from tests.train.tiny import make_tiny_config
+from awd_jax.run.replicas import Replicas
+from awd_jax.run.stops import Agreement, Interruption, ended_by_signals
+from configs import default
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from tests.train.tiny import make_tiny_config
 def test_a_signal_is_noted_and_ends_the_run_at_the_next_check(signum, exit_code):
     before = signal.getsignal(signum)
     with Interruption() as interruption:
-        agreement = Agreement(make_tiny_config().train, interruption, jax.devices()[:1])
+        agreement = Agreement(default.get_config().train, interruption, Replicas(jax.devices()[:1]))
         assert not agreement.ask()
         agreement.check("here")
         signal.raise_signal(signum)

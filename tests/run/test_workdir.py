@@ -4,8 +4,8 @@ import jax
 import pytest
 
 from awd_jax.errors import InputError
-from awd_jax.train.streams import read_corpus
-from awd_jax.train.workdir import describe, jax_settings, open_workdir
+from awd_jax.run.workdir import describe, jax_settings, open_workdir
+from awd_jax.train.streams import fingerprint, read_corpus
 from configs import default
 
 
@@ -21,29 +21,18 @@ def open_and_close(workdir, fields):
 
 def test_the_same_run_may_open_its_workdir_again(tmp_path, corpus):
     config = default.get_config("smoke")
-    open_and_close(tmp_path / "run", describe(config, corpus))
+    open_and_close(tmp_path / "run", describe(config, fingerprint(corpus)))
     config.train.num_epochs = 99
     config.train.num_samples = 3
-    open_and_close(tmp_path / "run", describe(config, corpus))
-
-
-def test_a_workdir_older_than_a_field_is_still_that_of_its_run(tmp_path, corpus):
-    config = default.get_config("smoke")
-    fields = describe(config, corpus)
-    del fields["optimizer.base_batch_size"]
-    open_and_close(tmp_path / "run", fields)
-    open_and_close(tmp_path / "run", describe(config, corpus))
-    config.optimizer.base_batch_size = 20
-    with pytest.raises(InputError, match="base_batch_size = 0 there, 20 here"):
-        open_and_close(tmp_path / "run", describe(config, corpus))
+    open_and_close(tmp_path / "run", describe(config, fingerprint(corpus)))
 
 
 def test_what_tasks_after_training_are_told_is_not_of_the_run(corpus):
     config = default.get_config("smoke")
-    fields = describe(config, corpus)
+    fields = describe(config, fingerprint(corpus))
     config.score.carry = not config.score.carry
     config.generate.seed = 5
-    assert describe(config, corpus) == fields
+    assert describe(config, fingerprint(corpus)) == fields
     assert {name.split(".")[0] for name in fields} == {
         "name",
         "data",
@@ -65,14 +54,14 @@ def test_what_tasks_after_training_are_told_is_not_of_the_run(corpus):
 )
 def test_another_setting_of_jax_is_another_run(tmp_path, corpus, setting, told):
     config = default.get_config("smoke")
-    open_and_close(tmp_path / "run", describe(config, corpus))
+    open_and_close(tmp_path / "run", describe(config, fingerprint(corpus)))
     with setting, pytest.raises(InputError, match=told):
-        open_and_close(tmp_path / "run", describe(config, corpus))
+        open_and_close(tmp_path / "run", describe(config, fingerprint(corpus)))
 
 
 @pytest.mark.parametrize("name", ["ptb[lr=30]", "what?", "*", "a\\b", "caf\udce9"])
 def test_where_orbax_could_not_read_what_it_wrote_nothing_is_made(tmp_path, corpus, name):
-    fields = describe(default.get_config("smoke"), corpus)
+    fields = describe(default.get_config("smoke"), fingerprint(corpus))
     with pytest.raises(InputError, match="could not be read again"):
         open_and_close(tmp_path / name / "run", fields)
     assert list(tmp_path.iterdir()) == []
@@ -80,34 +69,34 @@ def test_where_orbax_could_not_read_what_it_wrote_nothing_is_made(tmp_path, corp
 
 def test_another_config_is_refused_with_the_fields_that_differ(tmp_path, corpus):
     config = default.get_config("smoke")
-    open_and_close(tmp_path / "run", describe(config, corpus))
+    open_and_close(tmp_path / "run", describe(config, fingerprint(corpus)))
     before = (tmp_path / "run" / "config.json").read_bytes()
     config.optimizer.learning_rate = 20.0
     with pytest.raises(InputError, match=r"learning_rate = 30\.0 there, 20\.0 here"):
-        open_and_close(tmp_path / "run", describe(config, corpus))
+        open_and_close(tmp_path / "run", describe(config, fingerprint(corpus)))
     assert (tmp_path / "run" / "config.json").read_bytes() == before
 
 
 def test_a_changed_corpus_is_refused(tmp_path, corpus):
     config = default.get_config("smoke")
-    open_and_close(tmp_path / "run", describe(config, corpus))
+    open_and_close(tmp_path / "run", describe(config, fingerprint(corpus)))
     changed = corpus._replace(valid=corpus.valid[::-1].copy())
     with pytest.raises(InputError, match=r"corpus\.valid"):
-        open_and_close(tmp_path / "run", describe(config, changed))
+        open_and_close(tmp_path / "run", describe(config, fingerprint(changed)))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\xff"])
 def test_a_damaged_config_file_gives_one_line(tmp_path, corpus, content):
     (tmp_path / "config.json").write_bytes(content.encode("latin1"))
     with pytest.raises(InputError) as error:
-        open_and_close(tmp_path, describe(default.get_config("smoke"), corpus))
+        open_and_close(tmp_path, describe(default.get_config("smoke"), fingerprint(corpus)))
     assert "\n" not in str(error.value)
 
 
 def test_a_file_in_its_place_is_refused(tmp_path, corpus):
     (tmp_path / "run").write_text("mine")
     with pytest.raises(InputError, match="cannot be used"):
-        open_and_close(tmp_path / "run", describe(default.get_config("smoke"), corpus))
+        open_and_close(tmp_path / "run", describe(default.get_config("smoke"), fingerprint(corpus)))
     assert (tmp_path / "run").read_text() == "mine"
 
 
@@ -115,11 +104,11 @@ def test_a_file_in_its_place_is_refused(tmp_path, corpus):
 def test_a_directory_without_permission_is_refused(tmp_path, corpus):
     (tmp_path / "run").mkdir(mode=0o500)
     with pytest.raises(InputError, match="cannot be used"):
-        open_and_close(tmp_path / "run", describe(default.get_config("smoke"), corpus))
+        open_and_close(tmp_path / "run", describe(default.get_config("smoke"), fingerprint(corpus)))
 
 
 def test_a_second_run_is_refused_until_the_first_one_ends(tmp_path, corpus):
-    fields = describe(default.get_config("smoke"), corpus)
+    fields = describe(default.get_config("smoke"), fingerprint(corpus))
     with (
         open_workdir(tmp_path / "run", fields),
         pytest.raises(InputError, match=rf"another run uses it \(process {os.getpid()} on "),

@@ -9,11 +9,12 @@ from ml_collections import ConfigDict
 from awd_jax.core.ntasgd import NTASGDState
 from awd_jax.data.corpus import Corpus
 from awd_jax.data.vocabulary import Vocabulary
-from awd_jax.train.checkpoint import Checkpoints
-from awd_jax.train.meta import Identity, Progress
+from awd_jax.run.checkpoint import Checkpoints
+from awd_jax.run.manifest import Identity, Progress, Validation
+from awd_jax.run.workdir import describe
 from awd_jax.train.optimizer import make_optimizer
-from awd_jax.train.state import TrainState, init_state, make_model
-from awd_jax.train.workdir import describe
+from awd_jax.train.state import TrainState, init_state, make_model, where_evaluated
+from awd_jax.train.streams import fingerprint
 from configs import default
 
 TOKENS = ("<eos>", "<unk>", *"abcdefgh")
@@ -35,7 +36,7 @@ def save_model(config: ConfigDict, workdir: Path, tokens: tuple[str, ...] = TOKE
         "none", config.data.level, Vocabulary(tokens), nothing, nothing, nothing, (), None
     )
     state = init_state(
-        make_model(config.model, len(tokens)), make_optimizer(config.optimizer), 0, 3, 1
+        make_model(config.model, len(tokens)), make_optimizer(config.optimizer), 0, 3
     )
     params = jax.tree.map(lambda p: 5 * p, state.params)
     opt_state = jax.tree.map(
@@ -50,7 +51,8 @@ def save_model(config: ConfigDict, workdir: Path, tokens: tuple[str, ...] = TOKE
         is_leaf=lambda s: isinstance(s, NTASGDState),
     )
     state = state._replace(params=params, opt_state=opt_state, step=state.step + 7)
-    identity = Identity(describe(config, corpus), tokens)
+    identity = Identity(describe(config, fingerprint(corpus)), tokens)
     with Checkpoints(workdir / "checkpoints", identity) as checkpoints:
-        checkpoints.save(state, Progress(2, 0, 0), 1.0)
+        progress = Progress(step=7, epoch=2, window=0, log_bytes=0, best_nll=1.0)
+        checkpoints.save(state, progress, Validation(1.0, where_evaluated(state)))
     return state

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from awd_jax.errors import InputError
-from awd_jax.tasks.best_model import load_best_model
 from awd_jax.tasks.generate import generate
+from awd_jax.tasks.model_file import load_best_model
 from tests.tasks.saved_model import TOKENS, make_config, save_model
 
 

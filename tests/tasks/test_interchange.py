@@ -11,7 +11,7 @@ from awd_jax.errors import InputError
 from awd_jax.interchange.params import flatten_params
 from awd_jax.interchange.weights_file import write_safetensors
 from awd_jax.tasks import TASKS
-from awd_jax.tasks.best_model import load_best_model
+from awd_jax.tasks.model_file import load_best_model
 from awd_jax.train.state import make_model
 from awd_jax.train.streams import read_corpus
 from configs import default

@@ -9,9 +9,10 @@ from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.data.windows import batchify
 from awd_jax.errors import InputError
 from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.run.replicas import Replicas
 from awd_jax.tasks import lines as lines_module
-from awd_jax.tasks.best_model import BestModel
 from awd_jax.tasks.lines import Scorer, read_lines
+from awd_jax.tasks.model_file import BestModel
 from awd_jax.train.evaluation import make_evaluate
 from tests.tasks.saved_model import TOKENS
 
@@ -75,7 +76,7 @@ def test_with_carry_the_sum_is_what_evaluation_finds_after_an_eos(best, lines):
     scored = Scorer(best).score_in_order(iter(lines))
     total = sum(s.log_probs.sum(dtype=float) for s in scored)
     ids = np.concatenate([[best.vocabulary.eos_id], *(line.ids for line in lines)])
-    evaluate = make_evaluate(MODEL, 16, jax.devices()[:1])
+    evaluate = make_evaluate(MODEL, 16, Replicas(jax.devices()[:1]))
     nll = evaluate(best.params, batchify(ids.astype(np.int32), 1))
     assert -total / (len(ids) - 1) == pytest.approx(nll, rel=1e-5)
 

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from awd_jax.core import losses
 from awd_jax.data.windows import batchify
+from awd_jax.run.replicas import Replicas
 from awd_jax.tasks.pointer import make_mix, make_static_pass, useful_window
 from awd_jax.train.evaluation import make_evaluate
 from tests.tasks.small import MODEL, PARAMS, STREAM
@@ -50,7 +51,7 @@ def test_a_window_longer_than_the_text_is_no_larger_than_it():
 
 
 def test_the_softmax_alone_is_what_evaluation_gives_at_batch_1():
-    evaluate = make_evaluate(MODEL, 8, jax.devices()[:1])
+    evaluate = make_evaluate(MODEL, 8, Replicas(jax.devices()[:1]))
     static = evaluate(PARAMS, batchify(STREAM[:, 0], 1))
     scored = make_static_pass(MODEL, make_mix(SETTINGS), 10, 16)(PARAMS, STREAM, "test")
     assert scored.nlls[0] == pytest.approx(static, rel=1e-5)

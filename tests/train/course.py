@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from awd_jax.run.replicas import Replicas
 from awd_jax.train import loop
 
 
@@ -26,17 +27,17 @@ class Course:
 def record_course(monkeypatch: pytest.MonkeyPatch, losses: Sequence[float]) -> Course:
     """Of the run that comes; its evaluations, each in its turn, find these losses."""
     course, left = Course(), iter(losses)
-    pmap_train_step = loop.pmap_train_step
+    pmap = Replicas.pmap
 
-    def recorded_step(*args):
-        step = pmap_train_step(*args)
+    def recorded_pmap(self, function, *args):
+        step = pmap(self, function, *args)
 
         def train_step(*args):
             state = step(*args)
             course.iterates.append(jax.device_get(state.params))
             return state
 
-        return train_step
+        return train_step if function.__name__ == "train_step" else step
 
     def make_evaluate(*args):
         def evaluate(params, stream):
@@ -45,7 +46,7 @@ def record_course(monkeypatch: pytest.MonkeyPatch, losses: Sequence[float]) -> C
 
         return evaluate
 
-    monkeypatch.setattr(loop, "pmap_train_step", recorded_step)
+    monkeypatch.setattr(Replicas, "pmap", recorded_pmap)
     monkeypatch.setattr(loop, "make_evaluate", make_evaluate)
     return course
 

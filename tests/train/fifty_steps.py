@@ -11,10 +11,11 @@ import jax
 import numpy as np
 
 from awd_jax.core.ntasgd import observe
-from awd_jax.data.windows import Batch, batchify, window_batch
+from awd_jax.data.windows import batchify, window_batch
+from awd_jax.run.replicas import Replicas
 from awd_jax.train.optimizer import make_optimizer
-from awd_jax.train.state import init_state, make_model, merge_carry
-from awd_jax.train.step import Regularisers, make_train_step, pmap_train_step
+from awd_jax.train.state import init_state, make_model
+from awd_jax.train.step import TRAIN_AXES, Regularisers, make_train_step
 from configs import default
 
 B, V, BPTT, SEED = 8, 31, 16, 3
@@ -33,25 +34,32 @@ def make_parts():
     return model, optimizer, make_train_step(model, optimizer, REGULARISERS, SEED)
 
 
-def split(batch: Batch, num_devices: int) -> Batch:
-    return jax.tree.map(lambda a: a.reshape(len(a), num_devices, -1), batch)
+def make_replicas(num_devices: int) -> Replicas:
+    return Replicas(jax.devices()[:num_devices])
+
+
+def first_state(parts, replicas: Replicas):
+    """Before the first step, split over the replicas."""
+    model, optimizer, _ = parts
+    state = init_state(model, optimizer, SEED, B)
+    return state._replace(carry=replicas.split_carry(state.carry))
 
 
 def train(parts, num_devices: int, num_steps: int = NUM_STEPS, lengths=(13, 16, 9)):
     """The state after the last step, and the totals of NLL after each."""
-    model, optimizer, train_step = parts
-    step = pmap_train_step(train_step, jax.devices()[:num_devices])
-    state = init_state(model, optimizer, SEED, B, num_devices)
+    replicas = make_replicas(num_devices)
+    step = replicas.pmap(parts[-1], *TRAIN_AXES)
+    state = first_state(parts, replicas)
     start, nlls = 0, []
     for i in range(num_steps):
         length = lengths[i % len(lengths)]
-        batch = split(window_batch(STREAM, start, length, 16), num_devices)
+        batch = replicas.split(window_batch(STREAM, start, length, 16), B)
         state = step(state, batch, np.int32(length), np.float32(RATE * length / BPTT))
         nlls.append(float(state.totals.nll))
         if i == num_steps // 2:
             state = state._replace(opt_state=observe(observe(state.opt_state, 1.0), 2.0))
         start += length
-    return state._replace(carry=merge_carry(state.carry)), np.asarray(nlls)
+    return state._replace(carry=replicas.merge_carry(state.carry)), np.asarray(nlls)
 
 
 def leaves(state) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ import pytest
 from awd_jax.core.losses import token_nll
 from awd_jax.data.windows import batchify
 from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.run.replicas import Replicas
 from awd_jax.train.evaluation import make_evaluate
 
 V = 17
@@ -28,7 +29,7 @@ def test_every_token_counts_once_whatever_the_windows_and_devices(
     params, batch_size, num_devices, bptt
 ):
     stream = batchify(TOKENS, batch_size)
-    evaluate = make_evaluate(MODEL, bptt, jax.devices()[:num_devices])
+    evaluate = make_evaluate(MODEL, bptt, Replicas(jax.devices()[:num_devices]))
     logits, _ = MODEL.forward(params, jnp.asarray(stream[:-1]), MODEL.initial_carry(batch_size))
     at_once = token_nll(logits, jnp.asarray(stream[1:])).mean()
     assert evaluate(params, stream) == pytest.approx(float(at_once), rel=1e-5)
@@ -36,5 +37,5 @@ def test_every_token_counts_once_whatever_the_windows_and_devices(
 
 def test_perplexity_of_an_untrained_model_is_about_the_vocabulary():
     params = MODEL.init_params(jax.random.key(0))
-    nll = make_evaluate(MODEL, 16, jax.devices()[:1])(params, batchify(TOKENS, 2))
+    nll = make_evaluate(MODEL, 16, Replicas(jax.devices()[:1]))(params, batchify(TOKENS, 2))
     assert np.exp(nll) == pytest.approx(V, rel=0.01)

@@ -10,8 +10,8 @@ import pytest
 from awd_jax.core.ntasgd import observe
 from awd_jax.data import windows
 from awd_jax.errors import DivergedError, InterruptedRunError
+from awd_jax.run.checkpoint import Checkpoints
 from awd_jax.train import loop
-from awd_jax.train.checkpoint import Checkpoints
 from tests.forced import observe_no_progress
 from tests.train.course import assert_close, record_course
 from tests.train.tiny import make_tiny_config, run_training
@@ -91,6 +91,16 @@ def test_averaging_begins_after_the_trigger_and_its_epochs_are_those_of_the_mean
         assert_close(evaluated, params)
     assert_close(trained.params, means[1])
     assert (trained.valid_nll, trained.test_nll) == (3.8, 3.7)
+
+
+def test_what_was_best_before_a_resume_still_is(tmp_path, monkeypatch, capsys):
+    config = make_tiny_config()
+    for config.train.num_epochs, loss in ((1, 4.0), (2, 5.0)):
+        course = record_course(monkeypatch, [loss, 3.7])
+        trained = run_training(config, tmp_path)
+    assert trained.valid_nll == 4.0
+    assert capsys.readouterr().out.count("best so far") == 1
+    assert_close(trained.params, course.evaluated[-1])
 
 
 def test_training_learns(undisturbed):

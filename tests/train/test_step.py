@@ -13,17 +13,19 @@ import pytest
 
 from awd_jax.core import losses
 from awd_jax.data.windows import window_batch
+from awd_jax.run.replicas import AXIS
 from awd_jax.train.state import Purpose, init_state, make_key
-from awd_jax.train.step import AXIS, STATE_AXES, make_place, pmap_train_step
+from awd_jax.train.step import STATE_AXES, TRAIN_AXES
 from tests.many import SECONDS, forced_devices
 from tests.train.fifty_steps import (
     NUM_STEPS,
     SEED,
     STREAM,
     B,
+    first_state,
     leaves,
     make_parts,
-    split,
+    make_replicas,
     train,
 )
 
@@ -69,11 +71,10 @@ def test_any_number_of_devices_gives_the_same_run_with_dropout_and_averaging(
 
 
 def compiled_step(parts, num_devices):
-    model, optimizer, train_step = parts
-    devices = jax.devices()[:num_devices]
-    step = pmap_train_step(train_step, devices)
-    state = init_state(model, optimizer, SEED, B, num_devices)
-    batch = split(window_batch(STREAM, 0, 16, 16), num_devices)
+    replicas = make_replicas(num_devices)
+    step = replicas.pmap(parts[-1], *TRAIN_AXES)
+    state = first_state(parts, replicas)
+    batch = replicas.split(window_batch(STREAM, 0, 16, 16), B)
     return step.lower(state, batch, np.int32(16), np.float32(1)).compile().as_text()
 
 
@@ -100,7 +101,7 @@ def test_totals_are_those_of_the_losses_on_each_window(parts, on_one_device):
 def test_the_first_window_is_the_models_loss_under_the_masks_of_its_step(parts):
     model, optimizer, _ = parts
     state, _ = train(parts, num_devices=1, num_steps=1, lengths=(13,))
-    before = init_state(model, optimizer, SEED, B, 1)
+    before = init_state(model, optimizer, SEED, B)
     batch = jax.tree.map(jnp.asarray, window_batch(STREAM, 0, 13, 13))
     masks = model.sample_masks(jax.random.fold_in(make_key(SEED, Purpose.MASKS), 0), jnp.arange(B))
     logits, output = model.forward(before.params, batch.inputs, model.initial_carry(B), masks)
@@ -121,14 +122,14 @@ def test_every_window_draws_its_own_masks(parts):
 
 
 def test_the_step_knows_only_an_axis_name(parts):
-    model, optimizer, train_step = parts
-    batch = split(window_batch(STREAM, 0, 16, 16), 2)
-    state = init_state(model, optimizer, SEED, B, 2)
+    replicas, train_step = make_replicas(2), parts[-1]
+    batch = replicas.split(window_batch(STREAM, 0, 16, 16), B)
+    state = first_state(parts, replicas)
     length, rate = jnp.asarray(16), jnp.asarray(30.0)
     mapped = jax.jit(jax.vmap(train_step, (STATE_AXES, 1, None, None), 0, axis_name=AXIS))(
         state, jax.tree.map(jnp.asarray, batch), length, rate
     )
-    pmapped = pmap_train_step(train_step, jax.devices()[:2])(state, batch, length, rate)
+    pmapped = replicas.pmap(train_step, *TRAIN_AXES)(state, batch, length, rate)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-5, atol=1e-6),
         mapped.params,
@@ -137,17 +138,17 @@ def test_the_step_knows_only_an_axis_name(parts):
 
 
 def test_the_first_step_that_is_not_finite_is_kept(parts):
-    model, optimizer, train_step = parts
-    step = pmap_train_step(train_step, jax.devices()[:1])
-    state = init_state(model, optimizer, SEED, B, 1)
-    batch = split(window_batch(STREAM, 0, 16, 16), 1)
+    replicas = make_replicas(1)
+    step = replicas.pmap(parts[-1], *TRAIN_AXES)
+    state = first_state(parts, replicas)
+    batch = replicas.split(window_batch(STREAM, 0, 16, 16), B)
     for rate in (1.0, np.nan, 1.0, 1.0):
         state = step(state, batch, np.int32(16), np.float32(rate))
     assert state.first_bad_step == 2
 
 
 def test_a_window_of_another_length_in_the_same_bucket_needs_no_new_program(parts):
-    model, optimizer, train_step = parts
+    replicas, train_step = make_replicas(1), parts[-1]
     num_traces = 0
 
     def counted(*args):
@@ -155,10 +156,9 @@ def test_a_window_of_another_length_in_the_same_bucket_needs_no_new_program(part
         num_traces += 1
         return train_step(*args)
 
-    devices = jax.devices()[:1]
-    step = pmap_train_step(counted, devices)
-    state = make_place(devices, STATE_AXES)(init_state(model, optimizer, SEED, B, 1))
+    step = replicas.pmap(counted, *TRAIN_AXES)
+    state = replicas.put(first_state(parts, replicas), STATE_AXES, donate=False)
     for length in (16, 9, 12, 16):
-        batch = split(window_batch(STREAM, 0, length, 16), 1)
+        batch = replicas.split(window_batch(STREAM, 0, length, 16), B)
         state = step(state, batch, np.int32(length), np.float32(length))
     assert num_traces == 1

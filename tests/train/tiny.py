@@ -1,13 +1,13 @@
 """A run of seconds, for tests."""
 
-from awd_jax.train.checkpoint import Checkpoints
-from awd_jax.train.devices import choose_devices
-from awd_jax.train.interruption import Interruption
+from awd_jax.run.checkpoint import Checkpoints
+from awd_jax.run.manifest import Identity
+from awd_jax.run.replicas import choose_replicas
+from awd_jax.run.report import Report
+from awd_jax.run.stops import Interruption
+from awd_jax.run.workdir import describe
 from awd_jax.train.loop import Trained, Trainer
-from awd_jax.train.meta import Identity
-from awd_jax.train.report import Report
-from awd_jax.train.streams import make_streams, read_corpus
-from awd_jax.train.workdir import describe
+from awd_jax.train.streams import fingerprint, make_streams, read_corpus
 from configs import default
 
 
@@ -26,14 +26,13 @@ def run_training(config, workdir, checkpoints_class=Checkpoints, base=None) -> T
     """Trains in a workdir as the task does."""
     corpus = read_corpus(config.data)
     streams = make_streams(config.train, corpus)
-    devices = choose_devices(config.train)
+    replicas = choose_replicas(config.train)
+    identity = Identity(describe(config, fingerprint(corpus)), corpus.vocabulary.tokens)
     with (
         Interruption() as interruption,
         Report(workdir) as report,
-        checkpoints_class(
-            workdir / "checkpoints", Identity(describe(config, corpus), corpus.vocabulary.tokens)
-        ) as checkpoints,
+        checkpoints_class(workdir / "checkpoints", identity) as checkpoints,
     ):
         return Trainer(
-            config, corpus, streams, devices, report, checkpoints, interruption, base
+            config, corpus, streams, replicas, report, checkpoints, interruption, base
         ).train()

@@ -1,0 +1,23 @@
+"""Which LSTM can run on the devices that jax has found."""
+
+import jax
+from ml_collections import ConfigDict
+
+from awd_jax.errors import InputError
+
+
+def check_backend(config: ConfigDict) -> None:
+    """Checks that the LSTM of the config's group `model` can run on these devices.
+
+    Raises:
+      InputError: cuDNN is asked for where there is no GPU, or for other than float32.
+    """
+    if config.lstm_backend != "cudnn":
+        return
+    fix = "leave it at auto, or set it to fast"
+    if jax.default_backend() != "gpu":
+        rule = f"needs a GPU, and jax runs on {jax.default_backend()} here"
+        raise InputError("config.model.lstm_backend = cudnn", rule, fix)
+    if config.dtype != "float32":
+        rule = f"computes in float32, and config.model.dtype = {config.dtype}"
+        raise InputError("config.model.lstm_backend = cudnn", rule, fix)
