@@ -103,6 +103,25 @@ def test_what_was_best_before_a_resume_still_is(tmp_path, monkeypatch, capsys):
     assert_close(trained.params, course.evaluated[-1])
 
 
+def test_a_later_epoch_needs_no_new_program(tmp_path, monkeypatch):
+    config = make_tiny_config()
+    config.train.num_epochs = 3
+    make_train_step, shapes = loop.make_train_step, []
+
+    def make_counted(*args):
+        train_step = make_train_step(*args)
+
+        def counted(state, window, *rest):
+            shapes.append(window[0].shape)
+            return train_step(state, window, *rest)
+
+        return counted
+
+    monkeypatch.setattr(loop, "make_train_step", make_counted)
+    run_training(config, tmp_path)
+    assert len(shapes) == len(set(shapes)) == 2
+
+
 def test_training_learns(undisturbed):
     trained, log = undisturbed
     assert all(line["activation_reg"] > 0 < line["temporal_activation_reg"] for line in log)
