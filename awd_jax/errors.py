@@ -14,8 +14,7 @@ class RunError(Exception):
 class InputError(ValueError, RunError):
     """A wrong input: one line that gives the value, the rule and the fix.
 
-    What config and corpus say is checked before any device work and before
-    anything is written.
+    Config and corpus are checked before any device work and before anything is written.
     """
 
     exit_code = 2
@@ -25,7 +24,7 @@ class InputError(ValueError, RunError):
 
 
 class ReaderGoneError(RunError):
-    """The program that reads standard output has gone, as `head` does. Nothing is wrong."""
+    """The program that reads standard output has ended, as `head` does. That is no failure."""
 
     exit_code = 0
 
@@ -50,12 +49,12 @@ class StorageError(RunError):
     def __init__(self, what: str, error: Exception) -> None:
         super().__init__(
             f"{what} cannot be written ({one_line(error)}); checkpoints before it are whole: "
-            "make room, then the same command goes on from the last one"
+            "make room, and the same command continues from the last one"
         )
 
 
 class InterruptedRunError(RunError):
-    """A signal asked the run to stop. The exit code is the shells': 143 for SIGTERM, 130, 129."""
+    """A signal stopped the run. The exit code is 128 + signal, as in a shell: SIGTERM gives 143."""
 
     def __init__(self, signum: int, where: str) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name} {where}")
@@ -63,9 +62,9 @@ class InterruptedRunError(RunError):
 
 
 class ProcessError(RunError):
-    """Another process of the run failed, is gone, or never came.
+    """Another process of the run failed, was lost, or never started.
 
-    Its exit code is that of the other, where it is known; else 3.
+    The exit code is that of the other process if it is known, else 3.
     """
 
     def __init__(self, message: str, exit_code: int = 3) -> None:
@@ -74,16 +73,16 @@ class ProcessError(RunError):
 
 
 class LostProcessError(ProcessError):
-    """Another process is gone: it was killed, or its machine or network failed."""
+    """Another process was lost: it was killed, or its machine or network failed."""
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line: the system's own words, else the last line of its message.
+    """An error in one line: the system's message, else the last line of its own, else its type.
 
-    A library's message may be empty (then it is the error's type), and an OSError may carry no
-    word of the system (`strerror` is None).
+    A library's message may be empty, and the `strerror` of an OSError may be None.
     """
-    code = re.search(r"os_error_code='(\d+)'", str(error))  # tensorstore adds pages to it
+    # tensorstore hides the system's error code among pages of details.
+    code = re.search(r"os_error_code='(\d+)'", str(error))
     if code:
         return os.strerror(int(code[1]))
     if isinstance(error, OSError) and error.strerror:
@@ -93,7 +92,7 @@ def one_line(error: BaseException) -> str:
 
 
 def as_run_error(error: Exception) -> RunError | None:
-    """An error of a library as one of ours, where it has a known meaning for a user; else None."""
+    """The RunError that a library's error means to a user, None if that is not known."""
     if isinstance(error, RunError):
         return error
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):

@@ -1,4 +1,4 @@
-"""Files that a user names: the rule for their paths, reading a text, writing a whole file."""
+"""Files that a user names: checking their paths, reading texts, writing whole files."""
 
 import contextlib
 import json
@@ -15,14 +15,14 @@ from awd_jax.errors import InputError, one_line
 
 _OPENED = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+")
 _BYTE_ORDER_MARK = "\ufeff"
-PATH_RULE = "must be a path on this machine, no address and without NUL"
+PATH_RULE = "must be a path on this machine, not an address, and without NUL"
 
 
 def is_local(path: str) -> bool:
-    """Whether this is a path of the local file system, and not an address such as gs://bucket/run.
+    """Whether a path is one of the local file system, and not an address such as gs://bucket/run.
 
-    Some of the libraries below us would open an address, others would make a directory of
-    that name: none of a run's parts may see one.
+    Some libraries would open an address, others would make a directory of that name, so it is
+    refused before any of them sees it.
     """
     return not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) and "\0" not in path
 
@@ -31,28 +31,28 @@ def local_path(name: str, value: str) -> Path:
     """The path that a user gave as `name`, with `~` as the home directory.
 
     Raises:
-      InputError: it is no path of the local file system, its `~user` is unknown, or the system
-        does not let this user look there.
+      InputError: it is not a path of the local file system, its `~user` is unknown, or the system
+        refuses to look it up.
     """
     if not is_local(value):
         fix = "copy the files here, or mount them, and give that directory"
         raise InputError(f"{name} {value!r}", PATH_RULE, fix)
     try:
         path = Path(value).expanduser()
-        # Where the system refuses to look, `Path.is_file` and others would raise, each time.
+        # Checked once, here: `Path.is_file` and others raise where the system refuses to look.
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.stat(f"{path}/.")  # noqa: PTH116 (a Path drops the dot)
         return path
-    except (RuntimeError, OSError) as error:  # RuntimeError: ~user for a user that there is not
+    except (RuntimeError, OSError) as error:  # RuntimeError: an unknown ~user
         fix = "give another path"
         raise InputError(f"{name} {value!r}", f"cannot be used ({one_line(error)})", fix) from error
 
 
 def decode(name: str, raw: bytes, first_line: int, fix: str = "save the text as UTF-8") -> str:
-    """Text from its bytes, which are UTF-8.
+    """Decodes UTF-8.
 
     Raises:
-      InputError: they are not; it gives the line, counted from `first_line` on.
+      InputError: the bytes are not UTF-8; it names the line, counted from `first_line`.
     """
     try:
         return raw.decode()
@@ -66,15 +66,15 @@ def decode(name: str, raw: bytes, first_line: int, fix: str = "save the text as 
 
 
 def without_mark(text: str) -> str:
-    """The text without the byte order mark that some editors put first."""
+    """The text without the byte order mark that some editors write."""
     return text.removeprefix(_BYTE_ORDER_MARK)
 
 
 def read_text(name: str, path: Path, fix: str) -> str:
-    """A whole text in UTF-8, with or without a byte order mark.
+    """Reads a file of UTF-8, with or without a byte order mark.
 
     Raises:
-      InputError: it cannot be read.
+      InputError: the file cannot be read.
     """
     try:
         raw = path.read_bytes()
@@ -84,12 +84,12 @@ def read_text(name: str, path: Path, fix: str) -> str:
 
 
 def is_pipe_or_device(path: Path) -> bool:
-    """Whether it is there and is neither a file nor a directory: it can be read but once."""
+    """Whether the path exists but is no file or directory: a pipe can be read only once."""
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def to_json(content: Any, indent: int | None = None, ensure_ascii: bool = True) -> str:
-    """JSON, which has no NaN and no infinity: such a number becomes null."""
+    """Encodes as JSON. NaN and infinity, which JSON does not have, become null."""
 
     def finite(value: Any) -> Any:
         if isinstance(value, float):
@@ -103,14 +103,14 @@ def to_json(content: Any, indent: int | None = None, ensure_ascii: bool = True) 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears at `path` when the block ends, and never if it ends with an error.
+    """Opens a file that appears at `path` when the block ends, but not if the block raises.
 
-    It takes the place of a regular file only, with that file's permissions; a link stays, and
-    what it leads to is replaced. Anything else, such as a device, a pipe or a terminal, is
-    written to; so is what a path such as /dev/stdout leads to, which the shell has opened.
+    It replaces a regular file and keeps its permissions; of a link, it replaces the target. A
+    device, a pipe or a terminal is written to directly, and so is a path such as /dev/stdout, which
+    the shell has opened.
 
     Raises:
-      OSError: it cannot be written; nothing of it is left.
+      OSError: the file cannot be written; nothing is left of it.
     """
     is_opened = _OPENED.fullmatch(os.path.abspath(path))  # noqa: PTH100 (links are not followed)
     if is_opened or (path.exists() and not path.is_file()):  # these follow links
@@ -129,4 +129,4 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         part.replace(path)
     finally:
         with contextlib.suppress(OSError):
-            part.unlink()  # it is there only after an error: a full disk must not keep it
+            part.unlink()  # after an error: the part must not stay on a full disk

@@ -1,8 +1,8 @@
-"""Standard output and standard error: they can fail like any file, and all that prints goes here.
+"""Everything that is printed. Standard output and standard error can fail, like any file.
 
-A task's result is on standard output: where that fails, the task ends. What is only good to know
-goes to standard error, and is lost where that fails. (Training says its lines through
-`run.report`, and outlives both.)
+A task's result goes to standard output; if that fails, the task ends. Notes and errors go to
+standard error; if that fails, they are lost. (Training prints through `run.report`, and goes on
+if either fails.)
 """
 
 import contextlib
@@ -20,12 +20,12 @@ STDOUT = "standard output"
 
 
 def open_streams() -> None:
-    """Opens the standard streams that the shell has closed, which Python has as None.
+    """Opens the standard streams that the shell has closed; in Python they are None.
 
-    Reading and writing then fail as with any file; and no file of the run gets the number of a
-    standard stream, to which the layers below print.
+    Reading and writing then fail as for any file. And no file of the run gets the descriptor of a
+    standard stream, to which libraries print.
     """
-    # The null device, opened for the other direction: so reading and writing fail.
+    # The null device, opened in the wrong direction so that reading and writing fail.
     if sys.stdin is None:
         sys.stdin = open(os.open(os.devnull, os.O_WRONLY))  # noqa: SIM115, PTH123
     if sys.stdout is None:
@@ -38,7 +38,7 @@ def say(line: str) -> None:
     """Prints a line of a task's result.
 
     Raises:
-      ReaderGoneError, InputError: as `_writing`.
+      ReaderGoneError, InputError: see `_writing`.
     """
     with _writing(STDOUT):
         write_line(sys.stdout, line)
@@ -48,19 +48,19 @@ def note(line: str) -> None:
     """Prints a line on standard error; never fails."""
     try:
         write_line(sys.stderr, line, errors="backslashreplace")
-    except (OSError, ValueError):  # ValueError: it has been closed
+    except (OSError, ValueError):  # ValueError: it is closed
         give_up(sys.stderr)
 
 
 def complain(line: str, *, is_last: bool = False) -> None:
-    """`note` of an error: with the program's name, and in one line whatever a name in it holds.
+    """Prints an error on standard error, as one line after the program's name.
 
-    With `is_last` nothing comes after it: threads of the layers below go on complaining of an
-    error, in pages, until the process ends.
+    With `is_last` nothing is printed after it: library threads may go on reporting the same error,
+    in pages, until the process ends.
     """
     line = "awd_jax: " + line.replace("\r", "\\r").replace("\n", "\\n")
     if is_last:
-        with contextlib.suppress(OSError, ValueError):  # without a descriptor, it is a note
+        with contextlib.suppress(OSError, ValueError):  # no descriptor: just a note
             descriptor = os.dup(sys.stderr.fileno())
             give_up(sys.stderr)
             sys.stderr = open(descriptor, "w", errors="backslashreplace")  # noqa: SIM115, PTH123
@@ -68,15 +68,15 @@ def complain(line: str, *, is_last: bool = False) -> None:
 
 
 def write_line(stream: Any, line: str, errors: str = "replace") -> None:
-    """Writes a line at once. What the stream cannot encode is replaced, as `errors` has it."""
+    """Writes a line and flushes. `errors` is how to replace what the stream cannot encode."""
     encoding = stream.encoding or "utf-8"
     stream.write(line.encode(encoding, errors).decode(encoding) + "\n")
     stream.flush()
 
 
 def give_up(stream: Any) -> None:
-    """Leads a stream that failed to nowhere: Python flushes it once more at the end."""
-    with contextlib.suppress(OSError, ValueError):  # of a stream without a descriptor, or closed
+    """Redirects a stream that failed to the null device, because Python flushes it at exit."""
+    with contextlib.suppress(OSError, ValueError):  # no descriptor, or closed
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
@@ -84,10 +84,10 @@ def give_up(stream: Any) -> None:
 
 @contextlib.contextmanager
 def _writing(name: str) -> Iterator[None]:
-    """What writes to a file of this name or to standard output, and ends the task if that fails.
+    """Raises an error that ends the task if writing to `name`, a file or standard output, fails.
 
     Raises:
-      ReaderGoneError: the program that reads it has gone.
+      ReaderGoneError: the program that reads it has ended.
       InputError: it cannot be written for another reason, such as a full disk.
     """
     try:
@@ -96,17 +96,17 @@ def _writing(name: str) -> Iterator[None]:
         if name == STDOUT:
             give_up(sys.stdout)
         if isinstance(error, BrokenPipeError):
-            raise ReaderGoneError(f"{name} is read no more") from error
+            raise ReaderGoneError(f"{name} is no longer read") from error
         rule = f"cannot be written ({one_line(error)})"
-        raise InputError(name, rule, "give a file that can be") from error
+        raise InputError(name, rule, "give a file that can be written") from error
 
 
 @contextlib.contextmanager
 def open_output(path: Path | None) -> Iterator[io.TextIOWrapper]:
-    """Opens standard output for None, else a file, which appears when it is whole. UTF-8 always.
+    """Opens a file, which appears when it is whole, or standard output for None. Writes UTF-8.
 
     Raises:
-      ReaderGoneError, InputError: as `_writing`.
+      ReaderGoneError, InputError: see `_writing`.
     """
     if path is None:
         out = _as_text(sys.stdout.buffer)
@@ -126,5 +126,5 @@ def open_output(path: Path | None) -> Iterator[io.TextIOWrapper]:
 
 
 def _as_text(binary: Any) -> io.TextIOWrapper:
-    # A vocabulary of JSON may hold halves of characters, which UTF-8 does not have.
+    # A vocabulary from JSON may have lone surrogates, which UTF-8 cannot encode.
     return io.TextIOWrapper(binary, "utf-8", errors="replace", newline="\n")

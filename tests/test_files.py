@@ -51,18 +51,18 @@ def test_a_text_is_read_without_its_byte_order_mark(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (b"a\nb\xff\n", "text, line 2: byte 0xff is not UTF-8; fix it"),
         (None, "text: cannot be read (No such file or directory); fix it"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_line(tmp_path, content, told):
+def test_what_cannot_be_read_is_said_in_one_line(tmp_path, content, expected):
     if content is not None:
         (tmp_path / "t").write_bytes(content)
     with pytest.raises(InputError) as error:
         read_text("text", tmp_path / "t", "fix it")
-    assert str(error.value) == told
+    assert str(error.value) == expected
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):

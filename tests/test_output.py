@@ -50,8 +50,8 @@ def test_a_line_is_printed_at_once_and_a_text_after_it():
 def test_a_full_disk_is_bad_input_in_one_line():
     code, _, err = python(SAY, shell=">/dev/full")
     assert code == 2
-    told = "awd_jax: standard output: cannot be written (No space left on device); "
-    assert err == told + "give a file that can be\n"
+    expected = "awd_jax: standard output: cannot be written (No space left on device); "
+    assert err == expected + "give a file that can be written\n"
 
 
 def test_a_closed_stream_is_bad_input_in_one_line():
@@ -71,7 +71,7 @@ def test_a_reader_that_has_gone_ends_it_quietly():
     assert process.stdout.readline() == b"a line\n"
     process.stdout.close()
     _, err = process.communicate(timeout=SECONDS)
-    assert err == b"awd_jax: standard output is read no more\n"  # `main` does not even say that
+    assert err == b"awd_jax: standard output is no longer read\n"  # `main` does not even say that
     assert process.returncode == 0
 
 

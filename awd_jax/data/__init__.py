@@ -1,1 +1,1 @@
-"""Corpora as streams of token ids, and windows of them. numpy and TFDS, no jax."""
+"""Corpora as streams of token ids, and the windows cut from them. numpy and TFDS, no jax."""

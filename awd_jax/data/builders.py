@@ -1,13 +1,13 @@
 """The corpora as TFDS datasets: splits train, validation, test; records `{"text": bytes}`.
 
-Each record is a block of whole lines (at most one line over 1 MiB), in the order of the text:
-joined, they give it byte for byte. Without TensorFlow they are read by `as_data_source`:
+A record is a block of whole lines, about 1 MiB long; joined in order, the records of a split are
+its text byte for byte. `as_data_source` reads them without TensorFlow:
 
     builder = Wikitext2()
     builder.download_and_prepare()
     for record in builder.as_data_source(split="train"): ...
 
-Files come from TFDS's manual directory, $AWD_JAX_DATA, an earlier download, or the network.
+The files come from TFDS's manual directory, $AWD_JAX_DATA, an earlier download, or the network.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from awd_jax.data.catalogue import SOURCES, Source, Splits, find_local, find_splits, placement
 from awd_jax.data.download import fetch
-from awd_jax.data.sources import SOURCES, Source, Splits, find_local, find_splits, placement
 from awd_jax.data.text import Text, spelled_blocks
 from awd_jax.errors import InputError
 
@@ -30,13 +30,13 @@ class _CorpusBuilder(
     tfds.core.GeneratorBasedBuilder,
     skip_registration=True,  # type: ignore[call-arg]
 ):
-    """A corpus of `SOURCES` by its name there."""
+    """The corpus in `SOURCES` that has this builder's name."""
 
     VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Any of the files that `awd_jax.data.sources` lists."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Any of the files that `awd_jax.data.catalogue` lists."
 
     def __init__(self, *, file_format: str | None = "array_record", **kwargs: Any) -> None:
-        """As TFDS, but with the one file format that needs no TensorFlow."""
+        """Defaults to array_record, TFDS's one file format that needs no TensorFlow."""
         super().__init__(file_format=file_format, **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -64,11 +64,11 @@ class _CorpusBuilder(
 
 
 class Ptb(_CorpusBuilder):
-    """Penn Treebank as prepared by Mikolov et al.: 10,000 words, one sentence a line."""
+    """Penn Treebank as prepared by Mikolov et al.: 10,000 words, one sentence per line."""
 
 
 class PtbChar(_CorpusBuilder):
-    """Penn Treebank by characters: they are separated by blanks, a blank itself is `_`."""
+    """Penn Treebank by character: blanks separate the characters, `_` stands for a blank."""
 
     def _blocks(self, text: Text) -> Iterator[bytes]:
         return spelled_blocks(text)
@@ -96,21 +96,21 @@ _BUILDERS = {
 
 
 def prepared_splits(name: str) -> Splits:
-    """The splits of a corpus from its TFDS dataset, which is prepared first if it is not there.
+    """The splits of a corpus from its TFDS dataset, which is prepared first if necessary.
 
     Raises:
       InputError: the files cannot be downloaded, or the dataset cannot be written.
     """
-    # TFDS itself reads this variable once, at import.
+    # Given explicitly because TFDS reads this variable only once, at import.
     builder = _BUILDERS[name](data_dir=os.environ.get("TFDS_DATA_DIR"))
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces itself there
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints its progress there
             builder.download_and_prepare()
     except OSError as error:
         raise InputError(
             str(builder.data_dir), f"cannot be written ({error})", placement(SOURCES[name])
         ) from error
-    # What PtbChar has spelled out reads as words.
+    # PtbChar stores characters with blanks between them, so they are read back as words.
     level = "word" if name == "ptb_char" else SOURCES[name].level
     return Splits(
         *(
@@ -129,7 +129,7 @@ def _records(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[bytes]:
 
 def _provide(source: Source, dl_manager: tfds.download.DownloadManager) -> Splits:
     downloads = Path(dl_manager.download_dir) / source.folders[0]
-    with contextlib.suppress(AssertionError):  # there is no manual directory
+    with contextlib.suppress(AssertionError):  # raised where there is no manual directory
         manual = find_splits(Path(dl_manager.manual_dir), source.level, source.layouts)
         if manual is not None:
             return manual
@@ -138,5 +138,5 @@ def _provide(source: Source, dl_manager: tfds.download.DownloadManager) -> Split
         return local
     fetch(source, downloads)
     fetched = find_splits(downloads, source.level, source.layouts)
-    assert fetched is not None, "a source's remotes make up one of its layouts"
+    assert fetched is not None, "the remotes of a source provide one of its layouts"
     return fetched

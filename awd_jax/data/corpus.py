@@ -1,4 +1,4 @@
-"""A corpus by its name: found, counted, encoded."""
+"""Loads a corpus by name: finds its texts, builds the vocabulary, encodes the splits."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32
 
-from awd_jax.data.sources import (
+from awd_jax.data.catalogue import (
     PLAIN_LAYOUT,
     SOURCES,
     Splits,
@@ -25,8 +25,8 @@ NAMES = (*SOURCES, "synthetic", "text")
 class Corpus(NamedTuple):
     """Three token streams and their vocabulary.
 
-    `notes` are lines for people; `entropy` is the source's own in nats a token (`<eos>` counted),
-    known for the synthetic corpus by word only.
+    `notes` are lines to show the user. `entropy` is the entropy of the source in nats per token
+    (`<eos>` included); only that of the synthetic corpus by word is known.
     """
 
     name: str
@@ -46,20 +46,19 @@ def load_corpus(name: str, directory: str, level: str, vocabulary: str, seed: in
     among what TFDS has prepared, and on the network.
 
     Args:
-      name: ptb, ptb_char, wikitext2, wikitext103, enwik8; synthetic, which is made unless a
-        directory is given; or text, which is whatever train.txt, valid.txt and test.txt
-        `directory` has.
-      directory: a directory with the split files, "" for none.
-      level: word, char or byte; a named corpus has but one.
-      vocabulary: "train": the tokens of train and `<unk>`, as which valid's and test's other
-        tokens are read. "all": the tokens of all three, as in the published recipes.
-      seed: of the synthetic corpus.
+      name: ptb, ptb_char, wikitext2, wikitext103, enwik8; synthetic, which is generated unless a
+        directory is given; or text, which is train.txt, valid.txt and test.txt in `directory`.
+      directory: a directory with the files of the splits, "" for none.
+      level: word, char or byte; a named corpus has only one.
+      vocabulary: "train": the tokens of train and `<unk>`; other tokens of valid and test are
+        read as `<unk>`. "all": the tokens of all three splits, as in the published recipes.
+      seed: the seed of the synthetic corpus.
 
     Raises:
-      InputError: a wrong argument, or files that are missing, damaged or not to be downloaded.
+      InputError: an argument is wrong, or files are missing, damaged or cannot be downloaded.
     """
     if name == "synthetic" and directory:
-        name = "text"  # an explicit directory comes before all else
+        name = "text"  # a directory given explicitly takes precedence
     _check_arguments(name, directory, level, vocabulary)
     splits, entropy = _find(name, directory, level, seed)
     counts: Counter[str] = Counter()
@@ -95,7 +94,7 @@ def _check_arguments(name: str, directory: str, level: str, vocabulary: str) -> 
         raise InputError(
             'corpus "text"',
             "needs a directory",
-            f"give one that has {file_names((PLAIN_LAYOUT,))} as --config.data.dir",
+            f"give one with {file_names((PLAIN_LAYOUT,))} as --config.data.dir",
         )
 
 
@@ -104,17 +103,17 @@ def _level_fix(name: str, level: str) -> str:
     for other, source in SOURCES.items():
         if name in SOURCES and source.remotes == SOURCES[name].remotes and source.level == level:
             return f'use corpus "{other}"'
-    return f'use its level, or corpus "text" with a directory to read at level "{level}"'
+    return f'use its level, or corpus "text" with a directory to read its files at level "{level}"'
 
 
 def _find(name: str, directory: str, level: str, seed: int) -> tuple[Splits, float | None]:
-    """The texts of a corpus, and its entropy where that is known."""
+    """The texts of a corpus, and its entropy if known."""
     if name == "synthetic":
         from awd_jax.data.synthetic import generate_corpus
 
-        made = generate_corpus(seed)
-        texts = (string_text(f"synthetic {s}", level, getattr(made, s)) for s in Splits._fields)
-        return Splits(*texts), made.entropy if level == "word" else None
+        corpus = generate_corpus(seed)
+        texts = (string_text(f"synthetic {s}", level, getattr(corpus, s)) for s in Splits._fields)
+        return Splits(*texts), corpus.entropy if level == "word" else None
     layouts = (PLAIN_LAYOUT,) if name == "text" else SOURCES[name].layouts
     if directory:
         path = local_path("config.data.dir", directory)
@@ -128,7 +127,7 @@ def _find(name: str, directory: str, level: str, seed: int) -> tuple[Splits, flo
         return splits, None
     splits = find_local(SOURCES[name])
     if splits is None:
-        # TFDS takes half a second to import, and is needed only here.
+        # TFDS takes half a second to import and is needed only here.
         from awd_jax.data.builders import prepared_splits
 
         splits = prepared_splits(name)

@@ -1,4 +1,4 @@
-"""Downloads whose files appear whole and checked, or not at all."""
+"""Downloads corpora. A file appears only when it is complete and its checksum is right."""
 
 import hashlib
 import http.client
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from awd_jax import output
-from awd_jax.data.sources import Remote, Source, placement
+from awd_jax.data.catalogue import Remote, Source, placement
 from awd_jax.errors import InputError, one_line
 from awd_jax.files import whole_file
 
@@ -26,8 +26,9 @@ def fetch(source: Source, directory: Path) -> None:
     """Downloads the files of a corpus into a directory.
 
     Raises:
-      InputError: no answer within seconds, a refusal, a wrong checksum, a truncated or damaged
-        file, or a directory that cannot be written. No part of the file in question is left.
+      InputError: the server refuses or does not answer within `ANSWER_SECONDS`, a file is
+        truncated, damaged or has the wrong checksum, or the directory cannot be written. Nothing
+        is left of that file.
     """
     for remote in source.remotes:
         try:
@@ -58,7 +59,7 @@ def _extract(archive: IO[bytes], remote: Remote, directory: Path) -> None:
         missing = {member.path for member in remote.members} - set(zipped.namelist())
         if missing:
             raise zipfile.BadZipFile(f"the archive has no {', '.join(sorted(missing))}")
-        # Only the expected names are read: an archive cannot write anywhere else.
+        # Only expected members are extracted, by base name: an archive cannot write elsewhere.
         for member in remote.members:
             name = PurePosixPath(member.path).name
             with zipped.open(member.path) as packed, whole_file(directory / name) as file:
@@ -67,7 +68,7 @@ def _extract(archive: IO[bytes], remote: Remote, directory: Path) -> None:
 
 def _copy_reply(reply: Any, file: IO[bytes], remote: Remote) -> None:
     _copy(reply, file, remote.md5)
-    # http.client ends a body that breaks off like any other; what is missing stays in `length`.
+    # http.client reads a truncated body without an error; `length` is what is still missing.
     if reply.length:
         raise http.client.IncompleteRead(b"", reply.length)
 
@@ -82,12 +83,12 @@ def _copy(stream: Any, file: IO[bytes], md5: str | None) -> None:
 
 
 def _open(address: str) -> Any:
-    """The reply of an address.
+    """Opens an address and returns the reply.
 
-    A thread, because urllib's timeout holds for each address of a host anew and not at all for
-    its name look-up: behind some firewalls a refusal would take minutes.
+    In a thread, because urllib's timeout starts again for each IP address of a host and does not
+    cover the look-up of its name: behind some firewalls a failure would take minutes.
     """
-    # Some hosts refuse urllib's own name.
+    # Some hosts refuse urllib's default User-Agent.
     request = urllib.request.Request(address, headers={"User-Agent": "awd_jax"})
     outcome: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -95,7 +96,7 @@ def _open(address: str) -> Any:
         try:
             outcome.put(urllib.request.urlopen(request, timeout=ANSWER_SECONDS))
         except urllib.error.HTTPError as error:
-            error.close()  # it is a reply too, with an open socket
+            error.close()  # it holds an open socket, as a reply does
             outcome.put(error)
         except Exception as error:
             outcome.put(error)

@@ -1,4 +1,4 @@
-"""Tokens as text again: the way back from `text`."""
+"""Turns tokens back into text: the inverse of `text`."""
 
 import codecs
 from collections.abc import Iterable
@@ -7,10 +7,10 @@ from awd_jax.data.vocabulary import EOS, UNK
 
 
 class Speller:
-    """Gives what each token adds to a text, in the order of the text.
+    """Spells the tokens of a text one after another.
 
-    Words are parted by blanks, characters and bytes by nothing; `<eos>` ends a
-    line. Bytes that are not UTF-8 become U+FFFD.
+    Words are separated by blanks, characters and bytes by nothing; `<eos>` ends a line. Bytes that
+    are not UTF-8 become U+FFFD.
     """
 
     def __init__(self, level: str) -> None:
@@ -19,10 +19,10 @@ class Speller:
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
 
     def spell(self, token: str) -> str:
-        """What one more token adds; nothing for a byte that does not end its character."""
+        """The text that the next token adds; empty for a byte that does not end a character."""
         if self._level == "byte":
             if token == UNK:
-                return self._bytes.decode(b"\xff")  # a byte that no UTF-8 has
+                return self._bytes.decode(b"\xff")  # a byte that UTF-8 never has: U+FFFD
             return self._bytes.decode(b"\n" if token == EOS else bytes([int(token)]))
         if token == EOS:
             self._blank = ""
@@ -34,5 +34,5 @@ class Speller:
 
 
 def spell(tokens: Iterable[str], level: str) -> str:
-    """A whole text."""
+    """The text of all tokens."""
     return "".join(map(Speller(level).spell, tokens))

@@ -27,9 +27,9 @@ _PLACES = {"place": 0.7, "places": 0.3}
 _PLURAL = ("they", "places")
 
 # The rules. `-` is the empty string; a word in lower case stands for itself.
-# [a], on the left too: one such rule for every subject class.
-# [b] and [c], on the right only: a subject class or a place class, drawn anew; all [b] in one
-# right side are the same class, and that is the agreement.
+# [a], which is on the left too: there is one such rule for every subject class.
+# [b] and [c], which are on the right only: the rule chooses a subject class or a place class. All
+# [b] in one right side are the same class, and that is the agreement.
 _RULES = """
 S         = 1.00 NP[b] VP[b] Tail[b]
 Tail[a]   = 0.70 -                | 0.15 and VP[a]    | 0.15 Conj Clause[a]
@@ -213,7 +213,7 @@ def sample_sentences(
     sentences = []
     for _ in range(num_sentences):
         words, log_prob = [], 0.0
-        stack = ["S"]  # a stack of our own: the depth of a derivation is unbounded
+        stack = ["S"]  # no recursion: the depth of a derivation is unbounded
         while stack:
             symbol = stack.pop()
             if symbol in bounds:
@@ -227,9 +227,9 @@ def sample_sentences(
 
 
 def _sample_text(grammar: Grammar, num_tokens: int, seed: np.random.SeedSequence) -> str:
-    """About so many tokens of text, one sentence per line.
+    """About `num_tokens` tokens of text, one sentence per line.
 
-    The number of sentences is fixed, not of tokens: a stop at a token favours long last sentences.
+    The number of sentences is fixed: stopping at a token would favour long last sentences.
     """
     sentences = sample_sentences(grammar, round(num_tokens / tokens_per_sentence(grammar)), seed)
     return "".join(" ".join(sentence.words) + "\n" for sentence in sentences)

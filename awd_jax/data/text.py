@@ -1,13 +1,13 @@
-"""Texts, read in blocks of whole lines, and their tokens.
+"""Reads texts in blocks of whole lines, and splits them into tokens.
 
-| level | tokens of a line | the text ends |
+| level | tokens of a line | after the last line |
 |---|---|---|
-| word | what lies between blanks, `<eos>` | with its last line |
-| char | characters of the stripped line, `_` for a blank, `<eos>` | with one more `<eos>` |
-| byte | its bytes as decimal numbers, `<eos>` for byte 10 | with one more `<eos>` |
+| word | its words, `<eos>` | nothing |
+| char | characters of the stripped line, `_` for a blank, `<eos>` | an extra `<eos>` |
+| byte | its bytes as decimal numbers, `<eos>` for byte 10 | an extra `<eos>` |
 
-These are the published corpora's rules. Only "\\n" and "\\r\\n" end a line; at byte level only
-byte 10 does, and nothing is dropped or translated.
+These rules give the token counts that are published. Only "\\n" and "\\r\\n" end a line; at byte
+level only byte 10 does, and nothing is dropped or translated.
 """
 
 import functools
@@ -32,9 +32,9 @@ _BLANK = re.compile(r"[^\S\n]")
 
 
 class Text(NamedTuple):
-    """A text that can be read as often as wanted, never as a whole.
+    """A text that can be read any number of times, block by block.
 
-    `name` is what errors call it; `blocks()` gives its bytes, cut at line ends.
+    Errors call it `name`; `blocks()` yields its bytes, cut at line ends.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Text(NamedTuple):
 
 
 class EncodedText(NamedTuple):
-    """The ids of a text, and how many of its tokens were read as `<unk>` for want of an id."""
+    """The ids of a text, and how many tokens outside the vocabulary were read as `<unk>`."""
 
     ids: Int32[np.ndarray, "N"]
     num_outside: int
@@ -52,8 +52,8 @@ class EncodedText(NamedTuple):
 def file_text(path: Path, level: str, start: int = 0, stop: int | None = None) -> Text:
     """The text in a file, or in its bytes [start, stop).
 
-    Reading it raises InputError if the file is missing, unreadable, empty, no file, or ends
-    before `stop`.
+    Reading it raises InputError if the file is missing, unreadable, empty, not a regular file, or
+    shorter than `stop`.
     """
     return Text(str(path), level, functools.partial(_file_blocks, path, start, stop))
 
@@ -84,7 +84,7 @@ def count_tokens(text: Text) -> Counter[str]:
 
 
 def encode_text(text: Text, vocabulary: Vocabulary) -> EncodedText:
-    """The ids of a text's tokens; tokens outside the vocabulary become its `<unk>`.
+    """The ids of a text's tokens; a token outside the vocabulary is read as `<unk>`.
 
     Raises:
       InputError: the text cannot be read, is not UTF-8 (word and char level), is empty or blank,
@@ -93,12 +93,7 @@ def encode_text(text: Text, vocabulary: Vocabulary) -> EncodedText:
     num_outside = 0
     streams = []
     for ids in _block_ids(text, vocabulary):
-        outside = np.flatnonzero(ids < 0)
-        if outside.size:
-            if vocabulary.unk_id is None:
-                raise _outside_error(text, vocabulary)
-            ids[outside] = vocabulary.unk_id
-            num_outside += outside.size
+        num_outside += vocabulary.replace_outside(ids, lambda _: _outside_error(text, vocabulary))
         streams.append(ids)
     stream = np.concatenate(streams)
     if np.all(stream == vocabulary.eos_id):
@@ -107,9 +102,9 @@ def encode_text(text: Text, vocabulary: Vocabulary) -> EncodedText:
 
 
 def spelled_blocks(text: Text) -> Iterator[bytes]:
-    """A text whose word level is the char level of this one: "ab c" as "a b _ c".
+    """The characters of a text with blanks between them: "ab c" becomes "a b _ c".
 
-    The form in which character corpora are published.
+    Character corpora are published in this form. Its words are the char tokens of `text`.
     """
     for string in _strings(text.name, _closed_blocks(text)):
         lines = _char_lines(string).split("\n")
@@ -119,7 +114,7 @@ def spelled_blocks(text: Text) -> Iterator[bytes]:
 def text_lines(text: Text) -> Iterator[list[str]]:
     """The tokens of each line without its `<eos>`; reads one block at a time.
 
-    The last `<eos>` that a corpus has at char and byte level ends no line, and is left out.
+    The extra `<eos>` after the last line (see the table above) is left out too.
 
     Raises:
       InputError: the text cannot be read, or is not UTF-8 (word and char level).
@@ -135,7 +130,7 @@ def text_lines(text: Text) -> Iterator[list[str]]:
 
 
 def _block_ids(text: Text, vocabulary: Vocabulary) -> Iterator[Int32[np.ndarray, "N"]]:
-    """The ids of each block's tokens, -1 for a token outside."""
+    """The ids of each block's tokens; -1 for a token outside the vocabulary."""
     if text.level == "byte":
         table = vocabulary.lookup(_BYTE_TOKENS)
         for block in _closed_blocks(text):
@@ -160,7 +155,7 @@ def _char_lines(string: str) -> str:
 def _strings(name: str, blocks: Iterator[bytes]) -> Iterator[str]:
     """Blocks as strings, without a byte order mark.
 
-    The "\\r" of a line end needs no care: at its line's end it is a blank, which no level keeps.
+    The "\\r" of a line end needs no care: it is a blank at the end of a line, which is dropped.
     """
     line = 1
     for index, block in enumerate(blocks):
@@ -170,7 +165,7 @@ def _strings(name: str, blocks: Iterator[bytes]) -> Iterator[str]:
 
 
 def _closed_blocks(text: Text) -> Iterator[bytes]:
-    """The blocks, and after them the line end that gives the last `<eos>`."""
+    """The blocks, and a line end if the last `<eos>` needs one (see the table above)."""
     block = b""
     for block in text.blocks():
         yield block
@@ -181,7 +176,7 @@ def _closed_blocks(text: Text) -> Iterator[bytes]:
 def _file_blocks(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
     try:
         if is_pipe_or_device(path):
-            raise InputError(str(path), "is no regular file", "copy it to one: it is read twice")
+            raise InputError(str(path), "is not a regular file", "copy it to one: it is read twice")
         with path.open("rb") as file:
             size = file.seek(0, io.SEEK_END)
             if stop is not None and size < stop:
@@ -202,7 +197,7 @@ def _file_blocks(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
 
 
 def _outside_error(text: Text, vocabulary: Vocabulary) -> InputError:
-    """Names the first few tokens outside. The text is read again for their line numbers."""
+    """Names the first tokens outside. The text is read again to find their lines."""
     found: list[str] = []
     for number, tokens in enumerate(text_lines(text), 1):
         found += [f"{t!r} (line {number})" for t in tokens if t not in vocabulary.ids]
@@ -211,5 +206,5 @@ def _outside_error(text: Text, vocabulary: Vocabulary) -> InputError:
     return InputError(
         f"{text.name}: {', '.join(found[:3])}",
         f"not among the {len(vocabulary):,} tokens of the vocabulary, which has no {UNK}",
-        'take them out of the text, or train with data.vocabulary "all"',
+        'remove them from the text, or train with data.vocabulary "all"',
     )

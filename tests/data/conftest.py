@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from awd_jax.data import download, sources
+from awd_jax.data import download
+from awd_jax.data.catalogue import SOURCES, Member, Remote, Source
 from tests.many import SECONDS
 
 
 @dataclasses.dataclass
 class Server:
-    """Serves `files` by name; of each body it holds back the last `num_held_back` bytes."""
+    """Serves `files` by name, each without its last `num_held_back` bytes."""
 
     address: str
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
@@ -28,7 +29,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(download, "ANSWER_SECONDS", SECONDS)  # it answers, however late
+    monkeypatch.setattr(download, "ANSWER_SECONDS", SECONDS)  # for a busy machine
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -56,24 +57,24 @@ def server(monkeypatch):
 
 @pytest.fixture
 def publish(server, monkeypatch):
-    """Puts files onto the server as what a corpus consists of, with their right checksums."""
+    """Puts files on the server as those of a corpus, with the right checksums."""
 
-    def put(name: str, files: dict[str, bytes], archive: str = "") -> sources.Source:
+    def put(name: str, files: dict[str, bytes], archive: str = "") -> Source:
         if archive:
             packed = io.BytesIO()
             with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zipped:
                 for path, body in files.items():
                     zipped.writestr(path, body)
             server.files[archive] = packed.getvalue()
-            members = tuple(sources.Member(path, md5(body)) for path, body in files.items())
-            remotes = (sources.Remote(server.address + archive, md5(packed.getvalue()), members),)
+            members = tuple(Member(path, md5(body)) for path, body in files.items())
+            remotes = (Remote(server.address + archive, md5(packed.getvalue()), members),)
         else:
             server.files.update(files)
             remotes = tuple(
-                sources.Remote(server.address + file, md5(body), ()) for file, body in files.items()
+                Remote(server.address + file, md5(body), ()) for file, body in files.items()
             )
-        source = sources.SOURCES[name]._replace(remotes=remotes)
-        monkeypatch.setitem(sources.SOURCES, name, source)
+        source = SOURCES[name]._replace(remotes=remotes)
+        monkeypatch.setitem(SOURCES, name, source)
         return source
 
     return put
@@ -81,10 +82,10 @@ def publish(server, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _nothing_outside(monkeypatch, tmp_path):
-    """No test reads or writes a user's own data."""
+    """Keeps the tests away from a user's own data."""
     monkeypatch.delenv("AWD_JAX_DATA", raising=False)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # each TFDS builder leaves one there
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where TFDS leaves files
 
 
 @pytest.fixture

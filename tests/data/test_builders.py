@@ -4,8 +4,8 @@ import io
 import pytest
 
 from awd_jax.data import builders, text
+from awd_jax.data.catalogue import SOURCES, Part
 from awd_jax.data.corpus import load_corpus
-from awd_jax.data.sources import SOURCES, Part
 from awd_jax.data.text import count_tokens, encode_text, string_text
 from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.errors import InputError
@@ -20,7 +20,7 @@ PTB_FILES = {f"ptb.{split}.txt": body.encode() for split, body in TEXTS.items()}
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    """Several records a split."""
+    """So that a split has several records."""
     monkeypatch.setattr(text, "BLOCK_BYTES", 100)
 
 
@@ -29,7 +29,7 @@ def read(splits) -> list[bytes]:
 
 
 def close_addresses(name, monkeypatch):
-    """From here on the corpus can be downloaded no more."""
+    """Makes every later download of the corpus fail."""
     remote = SOURCES[name].remotes[0]._replace(address="http://127.0.0.1:1/closed")
     monkeypatch.setitem(SOURCES, name, SOURCES[name]._replace(remotes=(remote,)))
 

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from awd_jax.data.catalogue import SOURCES
 from awd_jax.data.corpus import load_corpus
-from awd_jax.data.sources import SOURCES
 from awd_jax.data.vocabulary import EOS, UNK
 from awd_jax.errors import InputError
 
 
 @pytest.fixture
 def mine(tmp_path, write_splits):
-    """Writes a corpus of one's own and returns its directory."""
+    """Writes a corpus and returns its directory."""
 
     def write(train="a b a\n", valid="b a\n", test="a\n") -> str:
         return str(write_splits(tmp_path / "mine", train, valid, test))

@@ -5,8 +5,8 @@ import zipfile
 import pytest
 
 from awd_jax.data import download
+from awd_jax.data.catalogue import Member, Source
 from awd_jax.data.download import fetch
-from awd_jax.data.sources import Member, Source
 from awd_jax.errors import InputError
 
 FILES = {
@@ -24,7 +24,7 @@ def files_in(directory) -> dict[str, bytes]:
 
 
 def refused(source: Source, directory) -> str:
-    """The message, after which nothing may lie in the directory."""
+    """Checks that the download is refused and leaves nothing; returns the message."""
     with pytest.raises(InputError) as caught:
         fetch(source, directory)
     assert files_in(directory) == {}
@@ -73,7 +73,7 @@ def test_a_failure_leaves_what_was_whole_before(publish, tmp_path):
 @pytest.mark.parametrize("archive", ["", "w.zip"])
 def test_a_truncated_body_is_refused_and_a_retry_works(publish, server, tmp_path, archive):
     name, files = ("wikitext2", MEMBERS) if archive else ("ptb", FILES)
-    # Without a checksum, so that the length alone must tell.
+    # Without a checksum, so that only the length can show it.
     source = change(publish(name, files, archive), md5=None)
     server.num_held_back = 7
     assert "7 more expected" in refused(source, tmp_path)
@@ -97,7 +97,7 @@ def test_an_address_where_nothing_listens_is_refused(publish, tmp_path):
 
 
 def test_a_name_without_an_address_is_refused(publish, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "ANSWER_SECONDS", 0.2)  # of a resolver, which may be far away
+    monkeypatch.setattr(download, "ANSWER_SECONDS", 0.2)  # a resolver may be slow
     refused(change(publish("ptb", FILES), address="http://nothing.invalid/f"), tmp_path)
 
 
@@ -184,6 +184,6 @@ def test_an_interruption_leaves_nothing(publish, tmp_path, monkeypatch):
 
 
 def test_the_damaged_byte_lies_in_the_data(publish, server):
-    """Guards the test above: byte 60 must be neither header nor directory."""
+    """What the test of a damaged member relies on: byte 60 is neither header nor directory."""
     publish("wikitext2", {"wiki.train.tokens": b"text" * 999}, "w.zip")
     assert zipfile.sizeFileHeader + len("wiki.train.tokens") < 60 < len(server.files["w.zip"]) - 22

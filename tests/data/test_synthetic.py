@@ -1,4 +1,4 @@
-"""The synthetic corpus: that its English agrees, and that its entropy is what it claims."""
+"""The synthetic corpus: its English agrees, and its entropy is what it claims."""
 
 import hashlib
 import math
@@ -44,7 +44,7 @@ def test_the_seed_decides_everything(corpus):
 
 
 def test_the_stream_is_frozen(corpus):
-    """A seed that was published once must give the same text for ever."""
+    """A seed must give the same text in every version."""
     digest = hashlib.sha256("".join(corpus[:3]).encode()).hexdigest()
     assert digest[:16] == "dbc57646a4a4d640"
 
@@ -69,7 +69,7 @@ def derivations(grammar, words):
 
     @cache
     def ends(symbols, start):
-        """(number, probability) for every end of what the symbols can yield from `start` on."""
+        """(number, probability) for each position where a derivation from `start` can end."""
         if not symbols:
             return {start: np.ones(2)}
         found = Counter()
@@ -143,7 +143,7 @@ def ll1_conflicts(grammar):
 
 
 def test_the_grammar_has_one_derivation_for_each_sentence_by_proof():
-    """With the classes erased it is LL(1), and what draws a class has words of its own."""
+    """With the classes erased it is LL(1), and each class has nouns and names of its own."""
     assert ll1_conflicts(GRAMMAR) == []
     for category in ("Noun", "Bare"):
         words = [
@@ -151,8 +151,8 @@ def test_the_grammar_has_one_derivation_for_each_sentence_by_proof():
         ]
         assert len(words) == len(set(words)) > 10
     assert all(len({r.symbols for r in rights}) == len(rights) for rights in GRAMMAR.values())
-    # A class drawn anew in a rule, which its left side does not fix, is that of a noun phrase
-    # or of a noun in the same rule.
+    # A class that a rule chooses, which its left side does not fix, is that of a noun phrase or
+    # of a noun in the same rule.
     for left, rights in GRAMMAR.items():
         for rule in rights:
             classes = {s: s.split("[")[1] for s in rule.symbols if "[" in s}
@@ -162,7 +162,7 @@ def test_the_grammar_has_one_derivation_for_each_sentence_by_proof():
 
 
 def test_both_checks_see_an_ambiguity():
-    """Let a clause end with a place: who is in the village, the king or the dog?"""
+    """If a clause may end with a place, who is in the village, the king or the dog?"""
     grammar = GRAMMAR | {"Tail[he]": (*GRAMMAR["Tail[he]"], Rule(0.1, ("In", "Place")))}
     assert "Post" in [left for left, _ in ll1_conflicts(grammar)]
     ambiguous = "the king sees the dog in the village"
@@ -173,7 +173,7 @@ def test_both_checks_see_an_ambiguity():
 
 
 def test_entropy_is_what_the_text_has(corpus):
-    """The mean of -log p(sentence), p from the text alone, over the mean number of tokens."""
+    """The mean of -log p(sentence) per token, with p derived from the text alone."""
     lines = [tuple(line.split()) for line in corpus.test.splitlines()[:500]]
     nll = np.array([-math.log(derivations(GRAMMAR, words)[1]) for words in lines])
     excess = nll - corpus.entropy * np.array([len(words) + 1 for words in lines])
@@ -266,11 +266,11 @@ SUBJECTS, REFLEXIVES, POSSESSIVES = (set(forms) for forms in zip(*FORMS.values()
 
 
 class Disagreement(Exception):
-    """A word that cannot stand where it stands."""
+    """A word that is wrong where it stands."""
 
 
 class Reader:
-    """Reads a sentence as a person does, from left to right, and checks what must agree."""
+    """Reads a sentence from left to right, as a person does, and checks what must agree."""
 
     def __init__(self, line):
         self.words, self.gaps = [*line.split(), "<eos>"], []
@@ -325,7 +325,7 @@ class Reader:
             self.noun_phrase()
 
     def noun_phrase(self):
-        """Reads one with all that hangs on it; returns the pronoun that would stand for it."""
+        """Reads one with all its modifiers; returns the pronoun that would replace it."""
         if self.accept(KINDS["determiner of one"]):
             pronoun = self.noun()
             self.demand(pronoun != "they")
@@ -360,7 +360,7 @@ def test_agreement_holds_in_every_sentence_and_is_often_far(corpus):
     gaps = np.array(
         [gap for text in corpus[:3] for line in text.splitlines() for gap in Reader(line).gaps]
     )
-    assert (gaps >= 5).mean() > 0.15  # words of the subject; its noun is at most the third
+    assert (gaps >= 5).mean() > 0.15  # words of the subject, whose noun is the third at the latest
     assert gaps.max() > 20
 
 

@@ -20,7 +20,7 @@ from awd_jax.data.text import (
 from awd_jax.data.vocabulary import EOS, UNK, Vocabulary
 from awd_jax.errors import InputError
 
-# Every character that some rule might take for a line end or a blank, and a few that none does.
+# All characters that some rule might take for a line end or a blank, and a few others.
 STRANGE = st.text(
     st.sampled_from("\n\n  ab_é\r\t\v\f\x1c\x1d\x1e\x1f\x85\xa0\u2028\u2029\u3000\ufeff中")
 )
@@ -33,7 +33,7 @@ def tokens_of(string: str, level: str) -> list[str]:
 
 
 def word_tokens(string: str) -> list[str]:
-    """The rule, word for word."""
+    """The rule, written out."""
     lines = string.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -41,14 +41,14 @@ def word_tokens(string: str) -> list[str]:
 
 
 def char_tokens(string: str) -> list[str]:
-    """The rule, word for word."""
+    """The rule, written out."""
     lines = string.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     spelled = [["_" if char.isspace() else char for char in line.strip()] for line in lines]
     return [token for line in spelled for token in [*line, EOS]]
 
 
 def byte_tokens(string: str) -> list[str]:
-    """The rule, word for word."""
+    """The rule, written out."""
     return [EOS if byte == 10 else str(byte) for byte in string.encode() + b"\n"]
 
 
@@ -198,9 +198,9 @@ def test_a_file_that_cannot_be_read_is_named(level, tmp_path):
 
 
 def test_a_pipe_is_no_corpus(tmp_path):
-    """It would be waited for, and it is read twice: counted, then encoded."""
+    """Opening it would block, and a corpus is read twice: counted, then encoded."""
     os.mkfifo(tmp_path / "train.txt")
-    with pytest.raises(InputError, match=r"train.txt: is no regular file"):
+    with pytest.raises(InputError, match=r"train.txt: is not a regular file"):
         count_tokens(file_text(tmp_path / "train.txt", "word"))
 
 

@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +37,18 @@ def test_without_unk_a_token_outside_is_refused_by_name():
     assert vocabulary.encode(["a", EOS]).tolist() == [0, 1]
     with pytest.raises(InputError, match=r"'x'.* 2 tokens"):
         vocabulary.encode(["a", "x"])
+
+
+def test_outside_ids_are_replaced_in_place_and_counted():
+    ids = np.array([0, -1, 1, -1], np.int32)
+    assert Vocabulary(("a", EOS, UNK)).replace_outside(ids, refuse) == 2
+    assert ids.tolist() == [0, 2, 1, 2]
+    with pytest.raises(InputError, match="index 1:"):
+        Vocabulary(("a", EOS)).replace_outside(np.array([0, -1, -1], np.int32), refuse)
+
+
+def refuse(index: int) -> InputError:
+    return InputError(f"index {index}", "is outside", "remove it")
 
 
 @pytest.mark.parametrize(("tokens", "message"), [(("a", EOS, "a"), "'a'"), (("a",), EOS)])

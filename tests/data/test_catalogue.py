@@ -2,7 +2,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from awd_jax.data.sources import (
+from awd_jax.data.catalogue import (
     PLAIN_LAYOUT,
     SOURCES,
     Part,
@@ -68,7 +68,7 @@ def test_every_folder_below_the_variable_is_found(name, tmp_path, monkeypatch, w
 
 def test_a_variable_that_names_no_directory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("AWD_JAX_DATA", str(tmp_path / "nothing"))
-    with pytest.raises(InputError, match=r"AWD_JAX_DATA=.*nothing: is no directory"):
+    with pytest.raises(InputError, match=r"AWD_JAX_DATA=.*nothing: is not a directory"):
         find_local(SOURCES["ptb"])
 
 

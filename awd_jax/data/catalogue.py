@@ -1,4 +1,4 @@
-"""What each corpus consists of: its level, its files, and where they are found."""
+"""The published corpora: the level of each, its files, and where to find them."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ class Splits(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The bytes [start, stop) of a file, where stop None is its end."""
+    """The bytes [start, stop) of a file; a stop of None is its end."""
 
     file: str
     start: int = 0
@@ -26,14 +26,14 @@ class Part(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A file in a zip archive. Without an md5 the archive's CRC-32 is its check."""
+    """A file in a zip archive. Without an md5, the archive's CRC-32 is its only checksum."""
 
     path: str
     md5: str | None
 
 
 class Remote(NamedTuple):
-    """A file at an address, or the members of a zip archive there."""
+    """A file to download, or a zip archive and the members to extract from it."""
 
     address: str
     md5: str | None
@@ -44,10 +44,10 @@ class Source(NamedTuple):
     """A published corpus.
 
     Attributes:
-      level: what its tokens are.
-      folders: its names below $AWD_JAX_DATA; downloads go to the first.
-      layouts: the (train, valid, test) parts by which it is recognized in a directory.
-      remotes: what makes up the last layout.
+      level: word, char or byte.
+      folders: where to look in $AWD_JAX_DATA; downloads go to a folder with the first name.
+      layouts: the (train, valid, test) files to look for in a directory, the preferred ones first.
+      remotes: the downloads that provide the last layout.
     """
 
     level: str
@@ -130,7 +130,7 @@ SOURCES = {
 def find_splits(
     directory: Path, level: str, layouts: tuple[tuple[Part, Part, Part], ...]
 ) -> Splits | None:
-    """The splits in a directory, by the first layout of which it has all files; None without.
+    """The splits in a directory, by the first layout whose files are all there, else None.
 
     Raises:
       InputError: the directory cannot be searched.
@@ -150,27 +150,27 @@ def find_splits(
 
 
 def find_local(source: Source) -> Splits | None:
-    """The splits of a corpus below $AWD_JAX_DATA, None if they are not there.
+    """The splits of a corpus in $AWD_JAX_DATA, None if they are not there.
 
     Raises:
-      InputError: $AWD_JAX_DATA is no directory.
+      InputError: $AWD_JAX_DATA is not a directory.
     """
     if "AWD_JAX_DATA" not in os.environ:
         return None
     root = local_path("AWD_JAX_DATA", os.environ["AWD_JAX_DATA"])
     if not root.is_dir():
-        raise InputError(f"AWD_JAX_DATA={root}", "is no directory", "correct or unset it")
+        raise InputError(f"AWD_JAX_DATA={root}", "is not a directory", "correct or unset it")
     found = (find_splits(root / folder, source.level, source.layouts) for folder in source.folders)
     return next((splits for splits in found if splits is not None), None)
 
 
 def file_names(layouts: tuple[tuple[Part, Part, Part], ...]) -> str:
-    """The files that a directory must have, for messages."""
+    """The files that a directory must have, for a message."""
     return " or ".join(", ".join(dict.fromkeys(part.file for part in layout)) for layout in layouts)
 
 
 def placement(source: Source) -> str:
-    """The fix when a corpus is not found: which files to put where."""
+    """How to fix a missing corpus: which files to put where."""
     return (
         f"put {file_names(source.layouts)} into a directory and give it as --config.data.dir, "
         f"or into $AWD_JAX_DATA/{source.folders[0]}"
