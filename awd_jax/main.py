@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from awd_jax import huge_pages, output
+from awd_jax import output
 from awd_jax.errors import (
     InputError,
     LostProcessError,
@@ -16,9 +16,6 @@ from awd_jax.errors import (
     as_run_error,
     one_line,
 )
-
-if __name__ == "__main__":
-    huge_pages.use()  # before the imports that take seconds
 
 
 def main(argv: Sequence[str]) -> None:
@@ -45,10 +42,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """The command: an error that has a meaning for the user is one line and an exit code.
+    """Runs the command; an error that is meant for the user is one line and an exit code.
 
-    See `errors`. The line is the last one: the process then ends at once, as the threads of the
-    layers below complain while Python takes itself apart.
+    See `errors`. That line is the last one: the process then ends at once, because threads of the
+    libraries would complain while the interpreter shuts down.
     """
     output.open_streams()
     try:
@@ -70,8 +67,8 @@ def _start() -> None:
     """Imports what a task needs, reads the flags, and runs it.
 
     Raises:
-      InputError: a setting in the environment that jax refuses, or a file of flags that cannot be
-        read: both are read by the imports, before any flag is.
+      InputError: jax refuses a setting in the environment, or a file of flags cannot be read: the
+        imports read both, before any flag is parsed.
     """
     try:
         import jax
@@ -81,7 +78,7 @@ def _start() -> None:
 
         jax.config.config_with_absl()
     except (ValueError, flags.Error) as error:
-        fix = "correct it; JAX_... are variables of the environment, --flagfile names a file"
+        fix = "correct it; JAX_... are environment variables, --flagfile names a file"
         raise InputError("environment or command line", one_line(error), fix) from error
     app.run(main, flags_parser=command_line.parse_flags)
 
