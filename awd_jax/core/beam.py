@@ -1,4 +1,4 @@
-"""Beam search: the most probable continuation, as far as a few at a time can find it."""
+"""Beam search: an approximate search for the most probable continuation."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,30 +9,30 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class Beams(NamedTuple):
-    """The `K` best continuations so far, best first. Every leaf of `carry` has K in front."""
+    """The `K` best continuations so far, best first. Every leaf of `carry` has a leading axis K."""
 
     carry: Any
-    tokens: Int[Array, "K T"]  # those from `num_drawn` on are not drawn yet
-    log_probs: Float[Array, "K"]  # of all tokens so far, in nats; -inf where there are fewer than K
+    tokens: Int[Array, "K T"]  # positions from `num_drawn` on are not drawn yet
+    log_probs: Float[Array, "K"]  # sum over the tokens so far, in nats; -inf for an unused beam
     is_ended: Bool[Array, "K"]
-    num_drawn: Int[Array, ""]
+    num_drawn: Int[Array, ""]  # tokens of each beam so far
 
 
 NextLogits = Callable[[Any, Int[Array, "K"]], tuple[Float[Array, "K V"], Any]]
 
 
 def init_beams(carry: Any, num_beams: int, num_tokens: int) -> Beams:
-    """Before the first token.
+    """Returns the beams before the first token.
 
     Args:
-      carry: state that all continues from, `num_beams` times over.
+      carry: state that the search starts from, repeated K times along axis 0.
       num_beams: K.
       num_tokens: T.
     """
     return Beams(
         carry=carry,
         tokens=jnp.zeros((num_beams, num_tokens), jnp.int32),
-        # But one beam is empty, so that the first step does not find each token K times.
+        # Only beam 0 is alive at first: otherwise the first step would find every token K times.
         log_probs=jnp.full(num_beams, -jnp.inf).at[0].set(0.0),
         is_ended=jnp.zeros(num_beams, bool),
         num_drawn=jnp.zeros((), jnp.int32),
@@ -42,14 +42,15 @@ def init_beams(carry: Any, num_beams: int, num_tokens: int) -> Beams:
 def beam_step(
     beams: Beams, next_logits: NextLogits, first: Int[Array, ""] | int, end: int | None = None
 ) -> Beams:
-    """Extends every beam by every token and keeps the K best of all, by the sum of log-probs.
+    """Extends every beam by every token and keeps the K with the highest sums of log-probs.
 
     Args:
-      beams: before this step.
-      next_logits: (carry, tokens) to the logits after these tokens, and the new carry.
-      first: the token that all is drawn after.
-      end: the token that ends a continuation: what follows it are only more of
-        it, at no cost. None if none does.
+      beams: the beams before this step.
+      next_logits: maps (carry, last token of each beam) to the logits of the next token and the
+        new carry.
+      first: the token before the first drawn one.
+      end: the token that ends a continuation. An ended beam only repeats it, at no cost. None:
+        no token ends one.
     """
     num_beams, _ = beams.tokens.shape
     t = beams.num_drawn
@@ -68,24 +69,4 @@ def beam_step(
         log_probs=log_probs,
         is_ended=jnp.zeros_like(beams.is_ended) if end is None else tokens == end,
         num_drawn=t + 1,
-    )
-
-
-def beam_search(
-    next_logits: NextLogits,
-    carry: Any,
-    first: Int[Array, ""] | int,
-    num_beams: int,
-    num_tokens: int,
-    end: int | None = None,
-) -> Beams:
-    """All `num_tokens` steps; arguments as `init_beams` and `beam_step` have them.
-
-    Exact if `num_beams` holds all beginnings, V ** (num_tokens - 1); greedy if it is 1.
-    """
-    return jax.lax.fori_loop(
-        0,
-        num_tokens,
-        lambda _, beams: beam_step(beams, next_logits, first, end),
-        init_beams(carry, num_beams, num_tokens),
     )

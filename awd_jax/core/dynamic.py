@@ -1,17 +1,17 @@
-"""Dynamic evaluation: the parameters follow the text while it is being scored.
+"""Dynamic evaluation: the parameters adapt to the text while it is scored.
 
 Krause, Kahembwe, Murray and Renals (2018, arXiv 1709.07432), the rule "RMS with a
 decay". On the training split, without dropout,
 
     MS = sqrt(mean over windows of g^2),    g the gradient of a window's mean loss.
 
-On the text to score, each segment is scored first and then learnt from:
+Each segment of the text is scored first and then learned from:
 
     p += lamb R (p0 - p) - learning_rate g / (MS + eps)
     R = min(MS / (mean over tensors of each tensor's mean MS), 1 / lamb)
 
-Losses come from a `loss_fn(params, carry, window) -> (loss, (carry, scores))`, whose
-carry is whatever goes from window to window; the gradient does not.
+The losses come from a `loss_fn(params, carry, window) -> (loss, (carry, scores))`. The carry
+passes from window to window; gradients do not.
 """
 
 from collections.abc import Callable
@@ -26,29 +26,29 @@ LossFn = Callable[[optax.Params, Any, Any], tuple[Float[Array, ""], tuple[Any, A
 
 
 class SquaresState(NamedTuple):
-    """What goes from window to window on the training split."""
+    """State of `sum_squares`, passed from window to window."""
 
-    squares: optax.Params  # sum of g^2, like the parameters
+    squares: optax.Params  # sum of g^2, shaped like the parameters
     carry: Any
 
 
 class GradientScale(NamedTuple):
-    """How large the gradient of each parameter usually is."""
+    """The usual size of each parameter's gradient."""
 
-    ms: optax.Params  # MS, like the parameters
+    ms: optax.Params  # MS, shaped like the parameters
     mean: Float[Array, ""]  # over tensors, of each tensor's mean MS
 
 
 class DynamicRates(NamedTuple):
-    """The three numbers of the update."""
+    """The hyperparameters of the update."""
 
-    learning_rate: Float[Array, ""] | float  # of g / (MS + eps)
-    lamb: Float[Array, ""] | float  # of the decay back to the trained parameters
-    eps: Float[Array, ""] | float  # joins MS, in units of a gradient
+    learning_rate: Float[Array, ""] | float  # factor of g / (MS + eps)
+    lamb: Float[Array, ""] | float  # strength of the decay towards the trained parameters
+    eps: Float[Array, ""] | float  # added to MS, in units of a gradient
 
 
 class DynamicState(NamedTuple):
-    """What goes from segment to segment."""
+    """State of `score_dynamically`, passed from segment to segment."""
 
     params: optax.Params
     carry: Any
@@ -57,12 +57,12 @@ class DynamicState(NamedTuple):
 def sum_squares(
     loss_fn: LossFn, params: optax.Params, state: SquaresState, windows: Any
 ) -> SquaresState:
-    """Adds g^2 of each window; a window of padding alone, whose gradient is 0, adds nothing.
+    """Adds g^2 of each window to the sums; a window of pure padding adds 0.
 
     Args:
-      loss_fn: see above; its scores are not used.
+      loss_fn: see the module; its scores are not used.
       params: the trained parameters.
-      state: so far.
+      state: the sums so far.
       windows: arrays with a leading axis of windows.
     """
 
@@ -75,7 +75,7 @@ def sum_squares(
 
 
 def gradient_scale(squares: optax.Params, num_windows: int) -> GradientScale:
-    """MS and its mean from the sum of g^2 over so many windows."""
+    """Returns MS and its mean, from the sum of g^2 over `num_windows` windows."""
     ms = jax.tree.map(lambda s: jnp.sqrt(s / num_windows), squares)
     means = jnp.stack([m.mean() for m in jax.tree.leaves(ms)])
     return GradientScale(ms, means.mean())
@@ -88,18 +88,18 @@ def dynamic_update(
     scale: GradientScale,
     rates: DynamicRates,
 ) -> optax.Params:
-    """The parameters after one segment, see above.
+    """Returns the parameters after one segment, by the equation of the module.
 
     Args:
-      params: before it.
-      grads: of its mean loss.
-      trained: p0, which the decay leads back to.
+      params: the parameters before the segment.
+      grads: gradient of its mean loss.
+      trained: p0, towards which the parameters decay.
       scale: from `gradient_scale`.
-      rates: of the update.
+      rates: hyperparameters of the update.
     """
 
     def move(p: Array, g: Array, p0: Array, ms: Array) -> Array:
-        decay = jnp.minimum(rates.lamb * ms / scale.mean, 1.0)  # lamb R, for lamb = 0 too
+        decay = jnp.minimum(rates.lamb * ms / scale.mean, 1.0)  # lamb R, also for lamb = 0
         return p + decay * (p0 - p) - rates.learning_rate * g / (ms + rates.eps)
 
     return jax.tree.map(move, params, grads, trained, scale.ms)
@@ -113,18 +113,18 @@ def score_dynamically(
     scale: GradientScale,
     rates: DynamicRates,
 ) -> tuple[DynamicState, Any]:
-    """Scores each segment, then learns from it; returns the scores of all segments.
+    """Scores each segment, then learns from it; returns the new state and all scores.
 
-    Segments of padding alone may only be at the end: they are not learnt from,
-    but the decay goes on.
+    Segments of pure padding may only come at the end: nothing is learned from them, but the decay
+    still applies.
 
     Args:
-      loss_fn: see above.
+      loss_fn: see the module.
       state: the parameters so far, at first a copy of `trained`, and the carry.
       segments: arrays with a leading axis of segments.
       trained: p0.
       scale: from `gradient_scale` on the training split.
-      rates: of the update.
+      rates: hyperparameters of the update.
     """
 
     def step(state: DynamicState, segment: Any) -> tuple[DynamicState, Any]:

@@ -1,119 +1,193 @@
-"""One LSTM layer over time, arranged for the caches of a CPU, its gradient by hand."""
+"""Unrolls a gated cell over time, laid out for CPU caches, with a hand-written gradient."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Shaped
 
-from awd_jax.core.cells import LSTMParams, LSTMState, activate_gates, lstm_update
+from awd_jax.core import masks as dropout
+from awd_jax.core.gated import Equations, GatedParams, Gates
 from awd_jax.core.product import multiply
+from awd_jax.core.recurrence import Length, State, Unroll
 
 
-@jax.custom_vjp
-def fast_lstm(
-    params: LSTMParams,
-    state: LSTMState,
-    xs: Float[Array, "T B D"],
-    length: Int[Array, ""],
-) -> tuple[Float[Array, "T B H"], LSTMState]:
-    """What `unroll.unroll_lstm` computes: outputs from `length` on are 0.
+def fast_gated(equations: Equations) -> Unroll:
+    """Returns an unroll that computes `gated.scan_gated` faster; outputs from `length` on are 0.
 
-    - The recurrence is on transposed states, [H, B]: both its products,
-      w_h^T @ h forward and w_h @ d_gates backward, have the large matrix on the
-      left, where it is cut into parts for the cores. It ends after `length`
-      steps, and has idle columns where they make it faster.
-    - So the gates are [G, B], and those of all steps [G, T * B]: then all large
-      products have a left factor that is summed over its first axis, which XLA
-      gives to the faster of its libraries for many rows.
-    - What the inputs add to the gates is overwritten, step by step, by the gates.
+    - The recurrence works on transposed states, [H, B]. Both of its products,
+      w_h^T @ h forward and w_h @ d_gates backward, then have the large matrix on the
+      left, the side that is split among the cores. It stops after the longest
+      `length`, and adds idle columns where they make it faster.
+    - The gates are therefore [G, B], and those of all steps [G, T * B]. All large
+      products then sum over the first axis of their left factor; for many rows XLA
+      passes such products to the faster of its libraries.
+    - One buffer first holds the inputs' part of the sums; step by step, the gates
+      overwrite it.
     - jax's own backward pass adds [B, H]^T @ [B, G] to the gradient of `w_h` at
-      every step, T passes over the largest matrix. Here the loop makes the
-      gradients of the gates alone, and one product over T and B that of `w_h`.
+      every step: T passes over the largest matrix. Here the loop computes only the
+      gradients of the gates, and one product over T and B that of `w_h`.
     """
-    return _fast_lstm_forward(params, state, xs, length)[0]
+
+    def unroll(
+        params: GatedParams,
+        state: State,
+        xs: Float[Array, "T B D"],
+        length: Length,
+        state_mask: Float[Array, "B H"] | None = None,
+    ) -> tuple[Float[Array, "T B H"], State]:
+        return _fast(equations, params, state, xs, jnp.asarray(length), state_mask)
+
+    return unroll
 
 
-def _fast_lstm_forward(
-    params: LSTMParams, state: LSTMState, xs: Array, length: Array
-) -> tuple[tuple[Array, LSTMState], tuple]:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _fast(
+    equations: Equations,
+    params: GatedParams,
+    state: State,
+    xs: Array,
+    length: Array,
+    state_mask: Array | None,
+) -> tuple[Array, State]:
+    return _forward(equations, params, state, xs, length, state_mask)[0]
+
+
+def _forward(
+    equations: Equations,
+    params: GatedParams,
+    state: State,
+    xs: Array,
+    length: Array,
+    state_mask: Array | None,
+) -> tuple[tuple[Array, State], tuple]:
     num_steps, batch_size, _ = xs.shape
-    dtype = params.w_h.dtype
-    w_ht = params.w_h.T.astype(state.h.dtype)
-    gates = multiply("dg,nd->gn", params.w_x.astype(xs.dtype), _rows(xs), dtype)
-    gates += (params.b_x + params.b_h)[:, None]  # so far those of the inputs
-    gates = jnp.swapaxes(gates.reshape(-1, num_steps, batch_size), 0, 1)
-    gates = _with_idle_columns(gates)
+    dtype, narrow = params.w_h.dtype, xs.dtype  # dtypes of sums and of products
+    num_summed = (equations.num_gates - equations.num_apart) * len(params.w_h)
+    # b_h of the last gates joins their product with h, which stays out of the sums.
+    b_sums, b_apart = params.b_x + params.b_h.at[num_summed:].set(0), params.b_h[num_summed:]
+    w_ht = params.w_h.T.astype(narrow)
+    sums = multiply("dg,nd->gn", params.w_x.astype(narrow), _rows(xs), dtype)
+    sums += b_sums[:, None]  # so far only the inputs' part
+    gates = _with_idle_columns(jnp.swapaxes(sums.reshape(-1, num_steps, batch_size), 0, 1))
+    mask = None if state_mask is None else _with_idle_columns(state_mask.T)
 
     def step(t: Array | int, loop: tuple) -> tuple:
-        gates, before, hs, cs_before = loop
-        from_h = multiply("gh,hb->gb", w_ht, before.h, dtype)
-        activated = activate_gates(*jnp.split(gates[t] + from_h, 4))
-        after = lstm_update(activated, before)
+        gates, apart, before, hs, others = loop
+        h = dropout.apply(mask, before.h).astype(narrow)
+        from_h = multiply("gh,hb->gb", w_ht, h, dtype)
+        sums = gates[t]
+        if equations.num_apart:
+            sums = jnp.concatenate([sums[:num_summed] + from_h[:num_summed], sums[num_summed:]])
+            from_h = from_h[num_summed:] + b_apart[:, None]
+            apart = _set_row(apart, t, from_h)
+        else:
+            sums, from_h = sums + from_h, from_h[:0]
+        activated = equations.activate(
+            _split(sums, equations.num_gates), _split(from_h, equations.num_apart)
+        )
+        after = equations.update(_widen(before, dtype), activated)
+        after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, before)
+        after = _where_real(t, length, after, before)
+        h_row = _where_real(t, length, after.h, jnp.zeros_like(after.h))
         return (
             _set_row(gates, t, jnp.concatenate(activated)),
+            apart,
             after,
-            _set_row(hs, t, after.h.T[:batch_size]),
-            _set_row(cs_before, t, before.c),
+            _set_row(hs, t, h_row.T[:batch_size]),
+            tuple(_set_row(o, t, s) for o, s in zip(others, before[1:], strict=True)),
         )
 
     before = jax.tree.map(lambda s: _with_idle_columns(s.T), state)
+    apart = jnp.zeros((num_steps, len(b_apart), gates.shape[-1]), dtype)
     hs = jnp.zeros((num_steps, *state.h.shape), state.h.dtype)
-    cs_before = jnp.zeros((num_steps, *before.c.shape), before.c.dtype)
-    gates, last, hs, cs_before = jax.lax.fori_loop(0, length, step, (gates, before, hs, cs_before))
+    # The rest of the state before each step, which the backward pass reads.
+    others = tuple(jnp.zeros((num_steps, *s.shape), s.dtype) for s in before[1:])
+    gates, apart, last, hs, others = jax.lax.fori_loop(
+        0, jnp.max(length), step, (gates, apart, before, hs, others)
+    )
     last = jax.tree.map(lambda s: s[:, :batch_size].T, last)
-    return (hs, last), (params, state, xs, length, hs, cs_before, gates)
+    residuals = (params, state, xs, length, state_mask, hs, others, gates, apart)
+    return (hs.astype(narrow), last), residuals
 
 
-def _fast_lstm_backward(residuals: tuple, d_outputs: tuple[Array, LSTMState]) -> tuple:
-    params, state, xs, length, hs, cs_before, gates = residuals
+def _backward(equations: Equations, residuals: tuple, d_outputs: tuple[Array, State]) -> tuple:
+    params, state, xs, length, state_mask, hs, others, gates, apart = residuals
     d_hs, d_last = d_outputs
-    batch_size = xs.shape[1]
-    dtype, narrow = params.w_h.dtype, state.h.dtype  # of sums and of products
+    batch_size, dtype, narrow = xs.shape[1], params.w_h.dtype, xs.dtype
     w_x, w_h = params.w_x.astype(narrow), params.w_h.astype(narrow)
+    num_summed = (equations.num_gates - equations.num_apart) * len(w_h)
+    mask = None if state_mask is None else _with_idle_columns(state_mask.T)
+    # After its end a sequence has 0 in hs, not its state: no gradient depends on it there.
+    hs_before = jnp.concatenate([state.h[None], hs[:-1]])
+    longest = jnp.max(length)
 
     def step(num_done: Array | int, loop: tuple) -> tuple:
-        d_gates, d_state = loop
-        t = length - 1 - num_done
-        i, f, g, o = jnp.split(gates[t], 4)
-        c_before = cs_before[t]
-        d_h = d_state.h + _with_idle_columns(d_hs[t].T.astype(dtype))
-        tanh_c = jnp.tanh(f * c_before + i * g)
-        d_c = d_state.c + d_h * o * (1 - tanh_c**2)
-        at_t = jnp.concatenate(
-            [
-                d_c * g * i * (1 - i),
-                d_c * c_before * f * (1 - f),
-                d_c * i * (1 - g**2),
-                d_h * tanh_c * o * (1 - o),
-            ]
+        d_sums, d_apart, d_after = loop
+        t = longest - 1 - num_done
+        before = type(state)(_with_idle_columns(hs_before[t].T), *(o[t] for o in others))
+        d_next = d_after._replace(h=d_after.h + _with_idle_columns(d_hs[t].T.astype(dtype)))
+        d_gates, d_own, d_before = equations.pull_back(
+            _widen(before, dtype),
+            _split(gates[t], equations.num_gates),
+            _split(apart[t], equations.num_apart),
+            d_next,
         )
-        d_h = multiply("hg,gb->hb", w_h, at_t.astype(narrow), dtype)
-        return _set_row(d_gates, t, at_t), LSTMState(h=d_h, c=d_c * f)
+        d_now = _where_real(t, length, jnp.concatenate(d_gates), 0.0)
+        if equations.num_apart:
+            d_from_h = _where_real(t, length, jnp.concatenate(d_own), 0.0)
+            d_apart = _set_row(d_apart, t, d_from_h)
+            d_from_h = jnp.concatenate([d_now[:num_summed], d_from_h])
+        else:
+            d_from_h = d_now
+        d_h = dropout.apply(mask, multiply("hg,gb->hb", w_h, d_from_h.astype(narrow), dtype))
+        d_before = d_before._replace(h=d_before.h + d_h)
+        return _set_row(d_sums, t, d_now), d_apart, _where_real(t, length, d_before, d_after)
 
     d_last = jax.tree.map(lambda d: _with_idle_columns(d.T.astype(dtype)), d_last)
-    # Not over the gates: XLA does not see that they are read first, and would copy them, T times.
-    d_gates = jnp.zeros_like(gates)
-    d_gates, d_state = jax.lax.fori_loop(0, length, step, (d_gates, d_last))
-    d_gates = jnp.swapaxes(d_gates[:, :, :batch_size], 0, 1).reshape(w_h.shape[1], -1)
-    d_b = jnp.sum(d_gates, axis=1)
-    d_gates = d_gates.astype(narrow)
-    hs_before = jnp.concatenate([state.h[None], hs[:-1]])
-    d_params = LSTMParams(
-        w_x=multiply("nd,gn->dg", _rows(xs), d_gates, dtype),
-        w_h=multiply("nh,gn->hg", _rows(hs_before), d_gates, dtype),
+    # A new buffer. Overwriting `gates` looks possible, but XLA cannot see that row t is read
+    # before it is written, and copies the whole buffer at every step.
+    d_sums, d_apart = jnp.zeros_like(gates), jnp.zeros_like(apart)
+    d_sums, d_apart, d_state = jax.lax.fori_loop(0, longest, step, (d_sums, d_apart, d_last))
+    d_sums = _columns(d_sums, batch_size)
+    d_from_h = jnp.concatenate([d_sums[:num_summed], _columns(d_apart, batch_size)])
+    d_b = jnp.sum(d_sums, axis=1)
+    d_b_h = jnp.concatenate([d_b[:num_summed], jnp.sum(d_from_h[num_summed:], axis=1)])
+    d_sums, d_from_h = d_sums.astype(narrow), d_from_h.astype(narrow)
+    mask = None if state_mask is None else state_mask[None]
+    seen = dropout.apply(mask, hs_before).astype(narrow)
+    d_params = GatedParams(
+        w_x=multiply("nd,gn->dg", _rows(xs), d_sums, dtype),
+        w_h=multiply("nh,gn->hg", _rows(seen), d_from_h, dtype),
         b_x=d_b,
-        b_h=d_b,
+        b_h=d_b_h,
     )
-    d_state = jax.tree.map(lambda d: d[:, :batch_size].T, d_state)
-    d_state = d_state._replace(h=d_state.h.astype(narrow))
-    d_xs = multiply("gn,dg->nd", d_gates, w_x, dtype)
-    return d_params, d_state, d_xs.reshape(xs.shape).astype(xs.dtype), None
+    d_state = jax.tree.map(lambda d, s: d[:, :batch_size].T.astype(s.dtype), d_state, state)
+    d_xs = multiply("gn,dg->nd", d_sums, w_x, dtype)
+    return d_params, d_state, d_xs.reshape(xs.shape).astype(narrow), None, None
 
 
-fast_lstm.defvjp(_fast_lstm_forward, _fast_lstm_backward)
+_fast.defvjp(_forward, _backward)
+
+
+def _where_real(t: Array | int, length: Length, now: State, otherwise: State) -> State:
+    """Selects `now` for the sequences that have a step t, if their lengths differ."""
+    if jnp.ndim(length) == 0:  # the loop covers real steps only
+        return now
+    is_real = _with_idle_columns(jnp.asarray(t < length))
+    return jax.tree.map(lambda a, b: jnp.where(is_real, a, b), now, otherwise)
+
+
+def _split(array: Float[Array, "G C"], num: int) -> Gates:
+    return tuple(jnp.split(array, num)) if num else ()
+
+
+def _widen(state: State, dtype: jnp.dtype) -> State:
+    return jax.tree.map(lambda s: s.astype(dtype), state)
 
 
 def _set_row(array: Array, t: Array | int, row: Array) -> Array:
-    """Writes in place, where `array` has no other reader."""
+    """Replaces row t, in place if `array` has no other reader."""
     return jax.lax.dynamic_update_index_in_dim(array, row, t, axis=0)
 
 
@@ -121,8 +195,15 @@ def _rows(array: Float[Array, "T B N"]) -> Float[Array, "T*B N"]:
     return array.reshape(-1, array.shape[-1])
 
 
-def _with_idle_columns(array: Float[Array, "*N B"]) -> Float[Array, "*N C"]:
-    """Zeros beside 9 to 15 columns over a multiple of 16: its products take longer with fewer."""
+def _columns(array: Float[Array, "T G C"], batch_size: int) -> Float[Array, "G N"]:
+    """Concatenates the columns of all steps, without the idle ones."""
+    return jnp.swapaxes(array[:, :, :batch_size], 0, 1).reshape(
+        array.shape[1], len(array) * batch_size
+    )
+
+
+def _with_idle_columns(array: Shaped[Array, "*N B"]) -> Shaped[Array, "*N C"]:
+    """Pads B to the next multiple of 16 if B mod 16 is 9 to 15, which measured faster."""
     remainder = array.shape[-1] % 16
     num_idle = 16 - remainder if remainder > 8 else 0
     return jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, num_idle)])

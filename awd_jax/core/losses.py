@@ -1,4 +1,4 @@
-"""Token losses and the two activation regularisers, in nats."""
+"""Token losses, in nats, and the two activation regularisers."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,10 @@ from jaxtyping import Array, Float, Int
 
 @jax.custom_vjp
 def token_nll(logits: Float[Array, "*T B V"], targets: Int[Array, "*T B"]) -> Float[Array, "*T B"]:
-    """-log p(target) of each token: logsumexp(logits) - logits[target].
+    """Returns -log p(target) of each token, in nats: logsumexp(logits) - logits[target].
 
-    The gradient by hand, p - 1[target], is one pass over the logits, where jax's
-    own scatters into an array as large as they are.
+    The hand-written gradient, p - 1[target], is one pass over the logits; jax's own scatters into
+    an array of their size.
     """
     return _token_nll_forward(logits, targets)[0]
 
@@ -31,30 +31,33 @@ def _token_nll_backward(residuals: tuple, d_nll: Array) -> tuple[Array, None]:
 token_nll.defvjp(_token_nll_forward, _token_nll_backward)
 
 
-def mean_over_real(
-    values: Float[Array, "T B *D"], weights: Float[Array, "T B"]
-) -> Float[Array, ""]:
-    """The mean over positions of weight 1, and over all features; 0 if there are none."""
+def sum_over_real(values: Float[Array, "T B *D"], weights: Float[Array, "T B"]) -> Float[Array, ""]:
+    """Averages over features, then sums over the positions of weight 1.
+
+    It is a sum so that parts of a batch add up: divide by the number of positions in the whole
+    batch.
+    """
     per_position = values.mean(axis=tuple(range(weights.ndim, values.ndim)))
-    return jnp.sum(weights * per_position) / jnp.maximum(jnp.sum(weights), 1.0)
+    return jnp.sum(weights * per_position)
 
 
 def activation_reg(
     dropped_hs: Float[Array, "T B H"], weights: Float[Array, "T B"]
 ) -> Float[Array, ""]:
-    """AR: mean(h^2) of the last layer after its dropout (Merity et al. 2018, 4.6).
+    """Returns AR: h^2 of the last layer after its dropout (Merity et al. 2018, 4.6), summed.
 
-    The factor alpha is the caller's.
+    The caller divides by the tokens of the batch and multiplies by alpha.
     """
-    return mean_over_real(jnp.square(dropped_hs.astype(weights.dtype)), weights)
+    return sum_over_real(jnp.square(dropped_hs.astype(weights.dtype)), weights)
 
 
 def temporal_activation_reg(
     raw_hs: Float[Array, "T B H"], weights: Float[Array, "T B"]
 ) -> Float[Array, ""]:
-    """TAR: mean((h[t+1] - h[t])^2) of the last layer before its dropout (4.6).
+    """Returns TAR: (h[t+1] - h[t])^2 of the last layer before its dropout (4.6), summed over pairs.
 
-    A pair counts if its second step is real. The factor beta is the caller's.
+    A pair counts if its second step is real. The caller divides by the pairs of the batch and
+    multiplies by beta.
     """
     hs = raw_hs.astype(weights.dtype)
-    return mean_over_real(jnp.square(hs[1:] - hs[:-1]), weights[1:])
+    return sum_over_real(jnp.square(hs[1:] - hs[:-1]), weights[1:])

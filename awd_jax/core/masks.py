@@ -1,9 +1,9 @@
-"""Every dropout mask, drawn from explicit keys before the scan.
+"""Dropout masks, drawn from explicit keys before the forward pass.
 
 Masks are data: the forward pass is a deterministic function of (params, masks,
-carry, inputs), and a mask drawn once is by construction the same for every
-step of its window. With keep = 1 - rate each mask is Bernoulli(keep) / keep,
-so its expectation is 1 and evaluation needs no mask. A rate of 0 draws `None`,
+carry, inputs), and a mask that is drawn once is the same at every step of its
+window by construction. With keep = 1 - rate, each mask is Bernoulli(keep) / keep:
+its expectation is 1, so evaluation needs no mask. A rate of 0 gives `None`,
 which `apply` leaves out of the graph.
 
 Merity et al. 2018, sections 2 (weight drop) and 4.2-4.3 (locked, embedding).
@@ -11,7 +11,7 @@ Merity et al. 2018, sections 2 (weight drop) and 4.2-4.3 (locked, embedding).
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,43 +19,37 @@ from jax.extend.random import threefry_2x32
 from jaxtyping import Array, Float, Int, Key
 
 
-class WeightMasks(NamedTuple):
-    """Masks on the weights of one LSTM layer."""
+class LayerMasks(NamedTuple):
+    """The masks of one layer of a stack."""
 
-    w_x: Float[Array, "D G"] | None
-    w_h: Float[Array, "H G"] | None
+    weights: Any = None  # tree of the parameters, each a mask or None; or None
+    state: Float[Array, "B H"] | None = None  # on h, where it enters the recurrent products
+    after: Float[Array, "... B H"] | None = None  # on the outputs: [1, B, H] or [T, B, H]
 
 
 class Masks(NamedTuple):
-    """All masks of one window. `None` means no dropout at that place."""
+    """All masks of one window; None means no dropout there."""
 
     embedding: Float[Array, "V 1"] | None
-    input: Float[Array, "1 B D"] | None
-    hidden: tuple[Float[Array, "1 B H"] | None, ...]  # between the layers
-    output: Float[Array, "1 B H"] | None
-    weight: tuple[WeightMasks, ...]  # one for each layer
+    input: Float[Array, "... B D"] | None  # [1, B, D] or [T, B, D]
+    layers: tuple[LayerMasks, ...]
+    head: Any = None  # from the `sample_masks` of the `Head`
 
 
 def no_masks(num_layers: int) -> Masks:
-    """The masks of evaluation: none anywhere."""
-    return Masks(
-        embedding=None,
-        input=None,
-        hidden=(None,) * (num_layers - 1),
-        output=None,
-        weight=(WeightMasks(None, None),) * num_layers,
-    )
+    """Returns the masks of evaluation: no dropout anywhere."""
+    return Masks(embedding=None, input=None, layers=(LayerMasks(),) * num_layers)
 
 
 def apply(mask: Float[Array, "..."] | None, x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`mask * x`, or `x` itself where there is no mask."""
+    """Returns `mask * x` in the dtype of x, or `x` itself without a mask."""
     return x if mask is None else (mask * x.astype(mask.dtype)).astype(x.dtype)
 
 
 def sample_dropout(
     key: Key[Array, ""], shape: Sequence[int], rate: float
 ) -> Float[Array, "..."] | None:
-    """Bernoulli(1 - rate) / (1 - rate), independent in every entry.
+    """Draws Bernoulli(1 - rate) / (1 - rate) independently for every entry; None at rate 0.
 
     Raises:
       ValueError: the rate is outside [0, 1).
@@ -70,10 +64,10 @@ def _is_off(rate: float) -> bool:
 
 
 def _draw(key: Key[Array, ""], shape: Sequence[int], rate: float) -> Float[Array, "..."]:
-    """Distributed as `jax.random.bernoulli` / keep, from half as many hashes.
+    """Draws from the distribution of `jax.random.bernoulli` / keep, with half as many hashes.
 
-    A hash of Threefry is two words. jax joins them to one, so that the parts of a sharded
-    array can be drawn apart, which no mask needs. Whatever the key's kind, it is Threefry.
+    A Threefry hash yields two words. jax combines them into one, so that the parts of a sharded
+    array can be drawn separately, which no mask needs. Threefry is used for every kind of key.
     """
     keep = 1.0 - rate
     counts = jnp.arange(math.prod(shape), dtype=jnp.uint32)
@@ -83,39 +77,72 @@ def _draw(key: Key[Array, ""], shape: Sequence[int], rate: float) -> Float[Array
 
 
 def sample_weight_drop(
-    key: Key[Array, ""], input_dim: int, hidden_dim: int, rate: float, input_rate: float = 0.0
-) -> WeightMasks:
-    """DropConnect: single weights of one layer, the same for all T and all B.
+    key: Key[Array, ""],
+    shapes: Any,
+    dropped: Sequence[str],
+    dropped_inputs: Sequence[str],
+    rate: float,
+    input_rate: float = 0.0,
+) -> Any:
+    """Draws DropConnect masks: single weights of one layer, the same for all T and all B.
 
     Args:
       key: one key for the layer.
-      input_dim: D.
-      hidden_dim: H.
-      rate: drop probability of the recurrent weights `w_h`.
-      input_rate: drop probability of the input weights `w_x`; the paper drops none.
+      shapes: the layer's parameters, or their shapes: named tuples, nested or not.
+      dropped: names of the recurrent weights, which `rate` drops.
+      dropped_inputs: names of the input weights, which `input_rate` drops; the paper drops none.
+
+    Returns:
+      The same tree, with a mask or None for each parameter.
     """
-    key_h, key_x = jax.random.split(key)
-    return WeightMasks(
-        w_x=sample_dropout(key_x, (input_dim, 4 * hidden_dim), input_rate),
-        w_h=sample_dropout(key_h, (hidden_dim, 4 * hidden_dim), rate),
-    )
+    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+    names = [path[-1].name for path, _ in leaves]
+    masks: list[Array | None] = [None] * len(leaves)
+    for group, group_key, group_rate in zip(
+        (dropped, dropped_inputs), jax.random.split(key), (rate, input_rate), strict=True
+    ):
+        indices = [i for i, name in enumerate(names) if name in group]
+        # A single matrix uses the key itself, unsplit.
+        keys = jax.random.split(group_key, len(indices)) if len(indices) > 1 else [group_key]
+        for i, k in zip(indices, keys, strict=False):
+            masks[i] = sample_dropout(k, leaves[i][1].shape, group_rate)
+    return jax.tree.unflatten(structure, masks)
+
+
+def drop_weights(masks: Any, params: Any) -> Any:
+    """Applies `LayerMasks.weights` to the parameters of a layer."""
+    if masks is None:
+        return params
+    return jax.tree.map(apply, masks, params, is_leaf=lambda mask: mask is None)
 
 
 def sample_embedding(
     key: Key[Array, ""], vocab_size: int, rate: float
 ) -> Float[Array, "V 1"] | None:
-    """Drops word types: whole rows of the embedding (Gal and Ghahramani 2016)."""
+    """Draws a mask that drops word types: whole rows of the embedding (Gal and Ghahramani 2016)."""
     return sample_dropout(key, (vocab_size, 1), rate)
 
 
 def sample_locked(
     key: Key[Array, ""], sequence_ids: Int[Array, "B"], dim: int, rate: float
 ) -> Float[Array, "1 B dim"] | None:
-    """Variational dropout: the same features dropped at every step of a sequence.
+    """Draws variational dropout: the same features are dropped at every step of a sequence.
 
-    Each sequence draws from its own key, `fold_in(key, index in the global
-    batch)`, so that any split of the batch over devices draws the same masks.
+    Each sequence draws from its own key, `fold_in(key, index in the global batch)`, so the masks
+    do not depend on how the batch is split over devices.
     """
     if _is_off(rate):
         return None
     return jax.vmap(lambda i: _draw(jax.random.fold_in(key, i), (dim,), rate))(sequence_ids)[None]
+
+
+def sample_elementwise(
+    key: Key[Array, ""], sequence_ids: Int[Array, "B"], num_steps: int, dim: int, rate: float
+) -> Float[Array, "T B dim"] | None:
+    """Draws plain dropout: independent at every step and feature; keys as in `sample_locked`."""
+    if _is_off(rate):
+        return None
+    shape = (num_steps, dim)
+    return jax.vmap(lambda i: _draw(jax.random.fold_in(key, i), shape, rate), out_axes=1)(
+        sequence_ids
+    )

@@ -1,4 +1,4 @@
-"""Matrix products whose precision is that of the activations."""
+"""Matrix products in the precision of the activations."""
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +8,11 @@ from jaxtyping import Array, Float
 
 @jax.custom_vjp
 def product(x: Float[Array, "*N D"], w: Float[Array, "D G"]) -> Float[Array, "*N G"]:
-    """x @ w with both in the dtype of the activations x, summed and given in that of w.
+    """Returns x @ w, multiplied in the dtype of the activations x and summed in that of w.
 
-    So bfloat16 activations make bfloat16 products of float32 parameters, and
-    their gradients are such products too. jax's own would multiply a float32
-    gradient with a bfloat16 array, which no tensor core does.
+    So bfloat16 activations lead to bfloat16 products with float32 parameters, in
+    the gradients as well. jax's own gradients would multiply float32 with
+    bfloat16 arrays, which no tensor core does.
     """
     return multiply("...d,dg->...g", x, w.astype(x.dtype), w.dtype)
 
@@ -20,10 +20,10 @@ def product(x: Float[Array, "*N D"], w: Float[Array, "D G"]) -> Float[Array, "*N
 def multiply(
     subscripts: str, a: Float[Array, "..."], b: Float[Array, "..."], dtype: DTypeLike
 ) -> Float[Array, "..."]:
-    """`einsum` of two arrays of the same dtype, summed and given in `dtype`."""
+    """Returns the `einsum` of two arrays of the same dtype, summed and returned in `dtype`."""
     if jax.default_backend() == "cpu":
-        # XLA has no bfloat16 factors with float32 sums there. In a program it may leave out the
-        # rounding, too.
+        # XLA cannot multiply bfloat16 into float32 sums there. Within a program it may also skip
+        # the rounding to bfloat16.
         a, b = a.astype(dtype), b.astype(dtype)
     return jnp.einsum(subscripts, a, b, preferred_element_type=dtype)
 
@@ -40,3 +40,11 @@ def _product_backward(residuals: tuple, d_y: Array) -> tuple[Array, Array]:
 
 
 product.defvjp(_product_forward, _product_backward)
+
+
+def affine(
+    x: Float[Array, "*N D"], w: Float[Array, "D G"], b: Float[Array, "G"]
+) -> Float[Array, "*N G"]:
+    """Returns x @ w + b, with the product in the dtype of x."""
+    y = product(x, w)
+    return y + jnp.broadcast_to(b, y.shape)

@@ -1,91 +1,123 @@
-"""Log-probabilities of the next token from features."""
+"""Output layers, from features to next-token probabilities: the contract and the tied softmax."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from awd_jax.core.losses import token_nll
-from awd_jax.core.product import product
+from awd_jax.core.product import affine
 
-# So many logits may be in memory at a time, 32 MiB of float32; or twice as many as the embedding
-# has entries, whose gradient is written for each block. A single time step is not cut.
+# Largest block, in logits (32 MiB of float32), but at least twice the table's size, as each block
+# also writes a gradient as large as the table. A single time step is never split.
 BLOCK_LOGITS = 2**23
+
+Own = Any  # a NamedTuple of the head's own parameters
+HeadMasks = Any
+
+
+class Head(NamedTuple):
+    """An output layer as pure functions. `table` is the embedding [V, E], which it may share."""
+
+    init: Callable[..., Own]  # (key, V, D, E) -> own
+    sample_masks: Callable[..., HeadMasks]  # (key, sequence ids [B]) -> masks
+    log_probs: Callable[..., Array]  # (own, table, hs [*N, D]) -> [*N, V], in nats
+    # (own, table, hs [T, B, D], targets [T, B], weights [T, B], masks) -> the sum of
+    # weights * NLL, and the NLL of each token [T, B], through which no gradient flows
+    sum_nll: Callable[..., tuple[Array, Array]]
+
+
+class TiedParams(NamedTuple):
+    """Parameters of the tied softmax, besides the embedding."""
+
+    bias: Float[Array, "V"]
 
 
 def tied_logits(
-    features: Float[Array, "*T B D"], embedding: Float[Array, "V D"], bias: Float[Array, "V"]
-) -> Float[Array, "*T B V"]:
-    """Unnormalised log-probabilities, in nats: features @ embedding^T + bias.
+    own: TiedParams, table: Float[Array, "V D"], hs: Float[Array, "*N D"]
+) -> Float[Array, "*N V"]:
+    """Returns unnormalised log-probabilities, in nats: hs @ table^T + bias.
 
-    The output layer is the embedding itself (Inan et al. 2017, Press and Wolf
-    2017), without the embedding's dropout.
+    The output matrix is the embedding itself (Inan et al. 2017, Press and Wolf 2017), without
+    embedding dropout.
     """
-    logits = product(features, embedding.T)
-    return logits + jnp.broadcast_to(bias, logits.shape)
+    return affine(hs, table.T, own.bias)
 
 
-@jax.custom_vjp
-def tied_nll(
-    features: Float[Array, "T B D"],
-    embedding: Float[Array, "V D"],
-    bias: Float[Array, "V"],
-    targets: Int[Array, "T B"],
-    weights: Float[Array, "T B"],
-) -> Float[Array, ""]:
-    """The sum of weights * `token_nll` of `tied_logits`, in nats, by blocks of time steps.
+def by_blocks(
+    block_nll: Callable[[Own, Array, Array, Array, HeadMasks], Array],
+) -> Callable[..., tuple[Array, Array]]:
+    """Returns the `sum_nll` of a head, built from the NLL of a block of tokens.
 
-    It never has all T * B * V logits in memory: the gradient of a block is made
-    while its logits are there, and the backward pass needs none of them. The
-    weights are constants, without a gradient.
+    It never holds all T * B * V logits in memory: the gradient of a block is computed while its
+    logits are there, and the backward pass needs none of them. Weights and masks are constants,
+    without a gradient.
+
+    Args:
+      block_nll: maps (own, table, hs [N, D], targets [N], masks) to the NLL of each token, [N]. It
+        may close over sizes, but not over arrays.
     """
-    blocks = in_blocks((features, targets, weights), embedding)
 
-    def step(nll: Array, block: tuple) -> tuple[Array, None]:
-        return nll + _block_nll(block[0], embedding, bias, *block[1:]), None
+    def weighted(
+        own: Own, table: Array, hs: Array, targets: Array, weights: Array, masks: HeadMasks
+    ) -> tuple[Array, Array]:
+        nll = block_nll(own, table, hs, targets, masks)
+        return jnp.sum(weights * nll), nll
 
-    return jax.lax.scan(step, jnp.zeros((), bias.dtype), blocks)[0]
+    @jax.custom_vjp
+    def sum_nll(
+        own: Own,
+        table: Float[Array, "V E"],
+        hs: Float[Array, "T B D"],
+        targets: Int[Array, "T B"],
+        weights: Float[Array, "T B"],
+        masks: HeadMasks = None,
+    ) -> tuple[Float[Array, ""], Float[Array, "T B"]]:
+        def step(total: Array, block: tuple) -> tuple[Array, Array]:
+            hs, targets, weights = block
+            nll, tokens = weighted(own, table, hs, targets, weights, masks)
+            return total + nll, tokens
 
+        blocks = in_blocks((hs, targets, weights), table)
+        nll, tokens = jax.lax.scan(step, jnp.zeros((), table.dtype), blocks)
+        return nll, tokens.reshape(targets.shape)
 
-def _tied_nll_forward(
-    features: Array, embedding: Array, bias: Array, targets: Array, weights: Array
-) -> tuple[Array, tuple]:
-    blocks = in_blocks((features, targets, weights), embedding)
-    value_and_grad = jax.value_and_grad(_block_nll, argnums=(0, 1, 2))
+    def forward(
+        own: Own, table: Array, hs: Array, targets: Array, weights: Array, masks: HeadMasks = None
+    ) -> tuple[tuple[Array, Array], tuple]:
+        value_and_grad = jax.value_and_grad(weighted, argnums=(0, 1, 2), has_aux=True)
 
-    def step(sums: tuple, block: tuple) -> tuple[tuple, Array]:
-        nll, (d_features, *d_params) = value_and_grad(block[0], embedding, bias, *block[1:])
-        return jax.tree.map(jnp.add, sums, (nll, *d_params)), d_features
+        def step(sums: tuple, block: tuple) -> tuple[tuple, tuple]:
+            (nll, tokens), (d_own, d_table, d_hs) = value_and_grad(own, table, *block, masks)
+            return jax.tree.map(jnp.add, sums, (nll, d_own, d_table)), (d_hs, tokens)
 
-    zeros = (jnp.zeros((), bias.dtype), jnp.zeros_like(embedding), jnp.zeros_like(bias))
-    (nll, *d_params), d_features = jax.lax.scan(step, zeros, blocks)
-    return nll, (d_features.reshape(features.shape), *d_params)
+        zeros = jax.tree.map(jnp.zeros_like, (jnp.zeros((), table.dtype), own, table))
+        blocks = in_blocks((hs, targets, weights), table)
+        (nll, d_own, d_table), (d_hs, tokens) = jax.lax.scan(step, zeros, blocks)
+        return (nll, tokens.reshape(targets.shape)), (d_own, d_table, d_hs.reshape(hs.shape))
 
+    def backward(grads: tuple, d_outputs: tuple[Array, Array]) -> tuple:
+        d_nll, _ = d_outputs  # the NLL of single tokens is a constant
+        scaled = jax.tree.map(lambda g: (d_nll * g.astype(d_nll.dtype)).astype(g.dtype), grads)
+        return *scaled, None, None, None
 
-def _tied_nll_backward(grads: tuple, d_nll: Array) -> tuple:
-    scaled = ((d_nll * grad.astype(d_nll.dtype)).astype(grad.dtype) for grad in grads)
-    return *scaled, None, None
-
-
-tied_nll.defvjp(_tied_nll_forward, _tied_nll_backward)
-
-
-def _block_nll(
-    features: Array, embedding: Array, bias: Array, targets: Array, weights: Array
-) -> Array:
-    return jnp.sum(weights * token_nll(tied_logits(features, embedding, bias), targets))
+    sum_nll.defvjp(forward, backward)
+    return sum_nll
 
 
 def in_blocks(
-    arrays: tuple[Shaped[Array, "T B ..."], ...], embedding: Float[Array, "V D"]
+    arrays: tuple[Shaped[Array, "T B ..."], ...], table: Float[Array, "V E"]
 ) -> tuple[Shaped[Array, "K N ..."], ...]:
-    """K blocks of N = T * B / K rows each, as few as `BLOCK_LOGITS` allows.
+    """Splits arrays into K blocks of N = T * B / K positions, as few as `BLOCK_LOGITS` allows.
 
-    Rows, and not time steps: were the logits of a block reshaped for its products, XLA would
-    make their gradient twice, once for each shape.
+    T and B are merged here: if the logits of a block were reshaped for its products, XLA would
+    compute their gradient twice, once for each shape.
     """
     num_steps, batch_size = arrays[0].shape[:2]
-    logits_of_step = batch_size * len(embedding)
-    max_logits = max(BLOCK_LOGITS, 2 * embedding.size)
+    logits_of_step = batch_size * len(table)
+    max_logits = max(BLOCK_LOGITS, 2 * table.size)
     num_blocks = next(
         (
             n
@@ -95,3 +127,32 @@ def in_blocks(
         num_steps,
     )
     return tuple(a.reshape(num_blocks, -1, *a.shape[2:]) for a in arrays)
+
+
+def _init_tied(
+    key: Key[Array, ""], vocab_size: int, feature_dim: int, embed_dim: int
+) -> TiedParams:
+    del key
+    if feature_dim != embed_dim:
+        raise ValueError(f"features of {feature_dim}: the tied softmax needs those of {embed_dim}")
+    return TiedParams(jnp.zeros(vocab_size))
+
+
+def _no_head_masks(key: Key[Array, ""], sequence_ids: Int[Array, "B"]) -> None:
+    del key, sequence_ids
+
+
+def _tied_log_probs(
+    own: TiedParams, table: Float[Array, "V D"], hs: Float[Array, "*N D"]
+) -> Float[Array, "*N V"]:
+    return jax.nn.log_softmax(tied_logits(own, table, hs))
+
+
+def _tied_block_nll(own: TiedParams, table: Array, hs: Array, targets: Array, masks: None) -> Array:
+    del masks
+    return token_nll(tied_logits(own, table, hs), targets)
+
+
+TIED = Head(_init_tied, _no_head_masks, _tied_log_probs, by_blocks(_tied_block_nll))
+
+HEADS: dict[str, Head] = {"tied": TIED}

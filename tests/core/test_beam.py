@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from awd_jax.core.beam import beam_search
+from awd_jax.core.beam import beam_step, init_beams
 
 V, T, FIRST, END = 3, 4, 1, 0
 # Logits after the last two tokens: the carry is the token before the last.
@@ -39,8 +39,11 @@ def all_sequences(end):
 
 
 def search(num_beams, end=None):
-    carry = jnp.zeros(num_beams, jnp.int32)
-    return jax.jit(lambda c: beam_search(next_logits, c, FIRST, num_beams, T, end))(carry)
+    step = jax.jit(lambda beams: beam_step(beams, next_logits, FIRST, end))
+    beams = init_beams(jnp.zeros(num_beams, jnp.int32), num_beams, T)
+    for _ in range(T):
+        beams = step(beams)
+    return beams
 
 
 @pytest.mark.parametrize("end", [None, END])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax.experimental import rnn
 
-from awd_jax.core import cudnn, unroll
-from awd_jax.core.cells import LSTMState, init_lstm
+from awd_jax.core import cells, cudnn
+from awd_jax.core.cells import LSTMState, lstm
 
 T, B, D, H, LENGTH = 6, 3, 5, 4, 4
 
@@ -26,17 +26,20 @@ def without_gpu(monkeypatch):
 def make_layer():
     key_params, key_h, key_c, key_xs = jax.random.split(jax.random.key(0), 4)
     state = LSTMState(jax.random.normal(key_h, (B, H)), jax.random.normal(key_c, (B, H)))
-    return init_lstm(key_params, D, H), state, jax.random.normal(key_xs, (T, B, D))
+    return lstm().init(key_params, D, H), state, jax.random.normal(key_xs, (T, B, D))
 
 
-def test_cudnn_gets_the_weights_and_the_length_where_it_wants_them(without_gpu):
+@pytest.mark.parametrize("length", [LENGTH, [LENGTH, 1, T]], ids=str)
+def test_cudnn_gets_the_weights_and_the_length_where_it_wants_them(without_gpu, length):
     layer = make_layer()
+    is_real = (jnp.arange(T)[:, None] < jnp.broadcast_to(jnp.asarray(length), B))[..., None]
 
     def run(backend):
         def loss(layer):
-            hs, state = unroll.unroll_lstm(*layer, LENGTH, backend)
-            weight = jnp.arange(LENGTH * B * H).reshape(LENGTH, B, H) / 10
-            return jnp.sum(hs[:LENGTH] * weight) + jnp.sum(state.h * jnp.sin(state.c)), state
+            hs, state = lstm(backend).unroll(*layer, jnp.asarray(length))
+            weight = jnp.arange(T * B * H).reshape(T, B, H) / 10
+            value = jnp.sum(jnp.where(is_real, hs, 0) * weight)
+            return value + jnp.sum(state.h * jnp.sin(state.c)), state
 
         return jax.jit(jax.value_and_grad(loss, has_aux=True))(layer)
 
@@ -48,28 +51,40 @@ def test_its_outputs_and_state_have_the_dtypes_of_the_fast_road(without_gpu):
     params, state, xs = make_layer()
     narrow = params, state._replace(h=state.h.astype(jnp.bfloat16)), xs.astype(jnp.bfloat16)
     expected, got = (
-        jax.tree.map(lambda a: a.dtype, unroll.unroll_lstm(*narrow, None, backend))
+        jax.tree.map(lambda a: a.dtype, lstm(backend).unroll(*narrow, T))
         for backend in ("fast", "cudnn")
     )
     assert got == expected
 
 
+def test_it_refuses_what_cudnn_cannot_do():
+    with pytest.raises(ValueError, match="state_mask"):
+        lstm("cudnn").unroll(*make_layer(), T, jnp.ones((B, H)))
+
+
 @pytest.mark.parametrize(
-    ("platform", "dtype", "is_cudnn"),
-    [("gpu", "float32", True), ("gpu", "bfloat16", False), ("cpu", "float32", False)],
+    ("platform", "dtype", "state_mask", "is_cudnn"),
+    [
+        ("gpu", "float32", None, True),
+        ("gpu", "float32", jnp.ones((B, H)), False),
+        ("gpu", "bfloat16", None, False),
+        ("cpu", "float32", None, False),
+    ],
 )
-def test_it_is_chosen_on_a_gpu_with_float32(monkeypatch, platform, dtype, is_cudnn):
+def test_it_is_chosen_on_a_gpu_with_float32_and_no_state_mask(
+    monkeypatch, platform, dtype, state_mask, is_cudnn
+):
     params, state, xs = make_layer()
     called = []
 
-    def cudnn_lstm(params, state, xs, length):
+    def cudnn_lstm(params, state, xs, length, state_mask=None):
         called.append(length)
         return xs, state
 
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    monkeypatch.setattr(unroll, "cudnn_lstm", cudnn_lstm)
+    monkeypatch.setattr(cells, "cudnn_lstm", cudnn_lstm)
     state = state._replace(h=state.h.astype(dtype))
-    unroll.unroll_lstm(params, state, xs.astype(dtype), backend="auto")
+    lstm("auto").unroll(params, state, xs.astype(dtype), T, state_mask)
     assert called == [T] * is_cudnn
 
 

@@ -45,16 +45,16 @@ def test_an_impossible_target_costs_a_finite_amount():
     np.testing.assert_allclose(grads, [[[1.0, -1.0]]], rtol=1e-6)
 
 
-def test_ar_is_the_mean_square():
+def test_ar_is_the_sum_over_steps_of_the_mean_square():
     hs = jnp.array([[[1.0, 2.0]], [[3.0, 0.0]]])
     ar = losses.activation_reg(hs, jnp.ones((2, 1)))
-    assert ar == pytest.approx((1 + 4 + 9 + 0) / 4, rel=1e-6)
+    assert ar == pytest.approx((1 + 4) / 2 + (9 + 0) / 2, rel=1e-6)
 
 
-def test_tar_is_the_mean_square_of_differences_in_time():
+def test_tar_is_the_sum_over_pairs_of_the_mean_square_of_differences_in_time():
     hs = jnp.array([[[1.0, 2.0]], [[3.0, 0.0]], [[3.0, 5.0]]])
     tar = losses.temporal_activation_reg(hs, jnp.ones((3, 1)))
-    assert tar == pytest.approx((4 + 4 + 0 + 25) / 4, rel=1e-6)
+    assert tar == pytest.approx((4 + 4) / 2 + (0 + 25) / 2, rel=1e-6)
 
 
 def test_tar_of_a_constant_is_zero_but_not_of_a_difference_between_sequences():
@@ -79,7 +79,7 @@ def test_regularisers_pull_on_every_real_position(loss):
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
-@pytest.mark.parametrize("loss", [*REGULARISERS, losses.mean_over_real])
+@pytest.mark.parametrize("loss", [*REGULARISERS, losses.sum_over_real])
 def test_padding_counts_for_nothing(loss, length):
     values = normal(0, T, B, H)
     weights = ONES.at[length:].set(0)
@@ -90,20 +90,29 @@ def test_padding_counts_for_nothing(loss, length):
     assert not jnp.any(padded_grads[length:])
 
 
-@pytest.mark.parametrize("loss", [*REGULARISERS, losses.mean_over_real])
+@pytest.mark.parametrize("loss", [*REGULARISERS, losses.sum_over_real])
 def test_nothing_but_padding_is_zero_and_not_nan(loss):
     value, grads = jax.value_and_grad(loss)(normal(0, T, B, H), 0 * ONES)
     assert value == 0
     assert not jnp.any(grads)
 
 
-def test_the_mean_is_over_positions_and_features():
+def test_the_sum_is_over_positions_and_the_mean_over_features():
     weights = ONES.at[4:, 1].set(0)
     real = np.asarray(weights, bool)
     for values in (normal(0, T, B), normal(0, T, B, H), normal(0, T, B, 2, H)):
+        mean = np.asarray(values)[real].mean()
         np.testing.assert_allclose(
-            losses.mean_over_real(values, weights), np.asarray(values)[real].mean(), rtol=1e-5
+            losses.sum_over_real(values, weights), real.sum() * mean, rtol=1e-5
         )
+
+
+@pytest.mark.parametrize("loss", [*REGULARISERS, losses.sum_over_real])
+def test_parts_of_a_batch_add_up(loss):
+    """Of unequal sizes, with unequal numbers of real positions."""
+    values, weights = normal(0, T, B, H), ONES.at[4:, 1].set(0)
+    parts = [loss(values[:, at], weights[:, at]) for at in (slice(0, 1), slice(1, B))]
+    np.testing.assert_allclose(sum(parts), loss(values, weights), rtol=1e-5)
 
 
 def test_a_uniform_guess_has_log_v_nats():

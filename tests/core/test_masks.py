@@ -1,5 +1,8 @@
 """Dropout masks: what they hold, whom they differ between, and which rates are refused."""
 
+import itertools
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +13,42 @@ from awd_jax.core import masks
 KEY = jax.random.key(0)
 IDS = jnp.arange(64)
 
+
+class Params(NamedTuple):
+    """Of a layer, as shapes."""
+
+    w_x: Any
+    w_h: Any
+    b: Any = None
+
+
+class TwoLayers(NamedTuple):
+    """One within the other's place."""
+
+    first: Params
+    second: Params
+
+
+def layer(input_dim, hidden_dim):
+    gates = 4 * hidden_dim
+    shapes = ((input_dim, gates), (hidden_dim, gates), (gates,))
+    return Params(*(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes))
+
+
+def weight_drop(key, shapes, rate=0.0, input_rate=0.0):
+    return masks.sample_weight_drop(key, shapes, ("w_h",), ("w_x",), rate, input_rate)
+
+
 SAMPLERS = {
     "dropout": lambda key, rate: masks.sample_dropout(key, (64, 400), rate),
     "embedding": lambda key, rate: masks.sample_embedding(key, 20_000, rate),
     "locked": lambda key, rate: masks.sample_locked(key, IDS, 400, rate),
-    "w_h": lambda key, rate: masks.sample_weight_drop(key, 30, 80, rate).w_h,
-    "w_x": lambda key, rate: masks.sample_weight_drop(key, 80, 80, 0.0, rate).w_x,
+    "elementwise": lambda key, rate: masks.sample_elementwise(key, IDS, 20, 20, rate),
+    "w_h": lambda key, rate: weight_drop(key, layer(30, 80), rate).w_h,
+    "w_x": lambda key, rate: weight_drop(key, layer(80, 80), 0.0, rate).w_x,
+    "nested": lambda key, rate: (
+        weight_drop(key, TwoLayers(layer(80, 80), layer(80, 80)), rate).second.w_h
+    ),
 }
 each_sampler = pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
 
@@ -73,25 +106,67 @@ def test_a_rate_outside_its_range_is_refused(sample, rate):
 def test_shapes_say_what_shares_a_mask():
     assert masks.sample_embedding(KEY, 23, 0.5).shape == (23, 1)  # a whole word type
     assert masks.sample_locked(KEY, IDS[:3], 5, 0.5).shape == (1, 3, 5)  # all steps
-    weight = masks.sample_weight_drop(KEY, 5, 4, 0.5, 0.5)  # all steps, all sequences
+    assert masks.sample_elementwise(KEY, IDS[:3], 7, 5, 0.5).shape == (7, 3, 5)  # none
+    weight = weight_drop(KEY, layer(5, 4), 0.5, 0.5)  # all steps, all sequences
     assert weight.w_x.shape == (5, 16) and weight.w_h.shape == (4, 16)
 
 
 def test_recurrent_and_input_weights_have_masks_of_their_own():
-    weight = masks.sample_weight_drop(KEY, 80, 80, 0.5, 0.5)
+    weight = weight_drop(KEY, layer(80, 80), 0.5, 0.5)
     assert 0.4 < jnp.mean(weight.w_x != weight.w_h) < 0.6
 
 
-def test_locked_masks_differ_between_sequences():
-    a, b = masks.sample_locked(KEY, IDS[:2], 400, 0.5)[0]
-    assert 0.4 < jnp.mean(a != b) < 0.6
+def test_only_weights_with_a_name_are_dropped_wherever_they_are():
+    shapes = TwoLayers(layer(5, 4), layer(5, 4))
+    drawn = weight_drop(KEY, shapes, 0.5)
+    for one, shape in zip(drawn, shapes, strict=True):
+        assert one.w_x is None and one.b is None
+        assert one.w_h.shape == shape.w_h.shape
+    both = masks.sample_weight_drop(KEY, layer(5, 4), ("w_h", "b"), ("w_x",), 0.5)
+    assert both.w_x is None and both.w_h.shape == (4, 16) and both.b.shape == (16,)
 
 
+def test_every_dropped_weight_has_a_mask_of_its_own():
+    drawn = weight_drop(KEY, TwoLayers(layer(80, 80), layer(80, 80)), 0.5, 0.5)
+    for a, b in itertools.combinations(jax.tree.leaves(drawn), 2):
+        assert 0.4 < jnp.mean(a != b) < 0.6
+
+
+def test_dropped_weights_are_the_weights_times_their_masks():
+    params = Params(*(jnp.full(s.shape, 3.0) for s in layer(5, 4)))
+    assert masks.drop_weights(None, params) is params
+    drawn = weight_drop(KEY, params, 0.5)
+    dropped = masks.drop_weights(drawn, params)
+    np.testing.assert_array_equal(dropped.w_h, 3 * drawn.w_h)
+    assert dropped.w_x is params.w_x and dropped.b is params.b
+
+
+PER_SEQUENCE = {
+    "locked": lambda ids: masks.sample_locked(KEY, ids, 16, 0.5),
+    "elementwise": lambda ids: masks.sample_elementwise(KEY, ids, 5, 16, 0.5),
+}
+each_per_sequence = pytest.mark.parametrize("sample", PER_SEQUENCE.values(), ids=PER_SEQUENCE)
+
+
+@each_per_sequence
+def test_sequences_have_masks_of_their_own(sample):
+    mask = sample(IDS)
+    for other in range(1, len(IDS)):
+        assert jnp.any(mask[:, 0] != mask[:, other])
+    assert 0.4 < jnp.mean(mask[:, :1] != mask[:, 1:]) < 0.6
+
+
+def test_steps_have_masks_of_their_own():
+    mask = masks.sample_elementwise(KEY, IDS, 5, 16, 0.5)
+    for a, b in itertools.combinations(mask, 2):
+        assert 0.4 < jnp.mean(a != b) < 0.6
+
+
+@each_per_sequence
 @pytest.mark.parametrize("num_parts", [2, 4, 64])
-def test_any_split_of_the_batch_draws_the_same(num_parts):
-    whole = masks.sample_locked(KEY, IDS, 16, 0.5)
-    parts = [masks.sample_locked(KEY, ids, 16, 0.5) for ids in jnp.split(IDS, num_parts)]
-    np.testing.assert_array_equal(jnp.concatenate(parts, axis=1), whole)
+def test_any_split_of_the_batch_draws_the_same(sample, num_parts):
+    parts = [sample(ids) for ids in jnp.split(IDS, num_parts)]
+    np.testing.assert_array_equal(jnp.concatenate(parts, axis=1), sample(IDS))
 
 
 @each_sampler
@@ -111,4 +186,4 @@ def test_no_mask_leaves_the_array_alone():
 def test_evaluation_has_no_masks():
     none = masks.no_masks(3)
     assert not jax.tree.leaves(none)
-    assert len(none.weight) == 3 and len(none.hidden) == 2
+    assert len(none.layers) == 3

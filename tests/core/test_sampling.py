@@ -8,14 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from awd_jax.core.sampling import (
-    forbid,
-    keep_nucleus,
-    keep_top_k,
-    sample_token,
-    sample_tokens,
-    temper,
-)
+from awd_jax.core.sampling import forbid, keep_nucleus, keep_top_k, sample_token, temper
 
 KEY = jax.random.key(0)
 B, V = 3, 7
@@ -28,23 +21,23 @@ def kept(logits):
     return np.isfinite(np.asarray(logits))
 
 
-def memoryless(probs):
-    return lambda carry, tokens: (jnp.log(jnp.tile(probs, (tokens.size, 1))), carry)
+def draw(probs, batch_size, num_tokens):
+    """Texts of independent tokens [T, B], each step with a key of its own, as a task draws them."""
+    logits = jnp.log(jnp.tile(jnp.asarray(probs), (batch_size, 1)))
+    return jax.lax.map(
+        lambda t: sample_token(jax.random.fold_in(KEY, t), logits), jnp.arange(num_tokens)
+    )
 
 
-def test_each_token_follows_from_the_one_before_and_the_carry():
-    """A model sure of token + carry, where the carry counts steps."""
-
-    def count(carry, tokens):
-        return 1e9 * jax.nn.one_hot((tokens + carry) % 10, 10), carry + 1
-
-    drawn = sample_tokens(KEY, count, jnp.asarray(1), jnp.array([0, 5]), 5)
-    np.testing.assert_array_equal(drawn, [[1, 6], [3, 8], [6, 1], [0, 5], [5, 0]])
+def test_a_model_that_is_sure_draws_its_token():
+    for token in range(V):
+        logits = 1e9 * jax.nn.one_hot(jnp.full(B, token), V)
+        np.testing.assert_array_equal(sample_token(KEY, logits), np.full(B, token))
 
 
 def test_tokens_are_as_frequent_as_the_softmax_says():
     probs = jnp.array([0.6, 0.3, 0.1, 0.0])
-    drawn = sample_tokens(KEY, memoryless(probs), None, jnp.zeros(50, jnp.int32), 200)
+    drawn = draw(probs, 50, 200)
     frequencies = np.bincount(drawn.ravel(), minlength=4) / drawn.size
     np.testing.assert_array_less(
         np.abs(frequencies - probs), 5 * np.sqrt(probs * (1 - probs) / drawn.size) + 1e-9
@@ -53,8 +46,7 @@ def test_tokens_are_as_frequent_as_the_softmax_says():
 
 
 def test_a_key_gives_the_same_tokens_on_every_platform_and_version():
-    probs = jnp.array([0.1, 0.2, 0.3, 0.4])
-    drawn = sample_tokens(KEY, memoryless(probs), None, jnp.zeros(2, jnp.int32), 12)
+    drawn = draw([0.1, 0.2, 0.3, 0.4], 2, 12)
     assert drawn.T.tolist() == [
         [0, 2, 1, 2, 1, 3, 3, 3, 2, 3, 2, 3],
         [2, 3, 2, 2, 3, 2, 2, 1, 2, 0, 1, 1],
@@ -62,9 +54,7 @@ def test_a_key_gives_the_same_tokens_on_every_platform_and_version():
 
 
 def test_a_larger_draw_begins_with_a_smaller_one():
-    next_logits = memoryless(jnp.full(50, 0.02))
-    small = sample_tokens(KEY, next_logits, None, jnp.zeros(2, jnp.int32), 5)
-    large = sample_tokens(KEY, next_logits, None, jnp.zeros(4, jnp.int32), 9)
+    small, large = (draw([0.02] * 50, *shape) for shape in ((2, 5), (4, 9)))
     np.testing.assert_array_equal(small, large[:5, :2])
 
 
