@@ -1,10 +1,13 @@
 """A token stream as parallel streams, and the windows of backpropagation through time in them."""
 
+import dataclasses
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32
+from jaxtyping import Int, Int32
 
+from awd_jax.batches import Counts, Window
 from awd_jax.errors import InputError
 
 BUCKET = 8
@@ -19,12 +22,47 @@ class Windows(NamedTuple):
     lengths: Int[np.ndarray, "N"]
 
 
-class Batch(NamedTuple):
-    """One window: targets are inputs one step later; weights 1 real, 0 padding."""
+@dataclasses.dataclass(frozen=True)
+class WindowPlan:
+    """The windows of an epoch over a stream: a `Plan` of `Window`s."""
 
-    inputs: Int32[np.ndarray, "T B"]
-    targets: Int32[np.ndarray, "T B"]
-    weights: Float32[np.ndarray, "T B"]
+    stream: Int32[np.ndarray, "rows B"]  # or the columns of a part of the sequences
+    num_sequences: int  # of the whole batch
+    windows: Windows
+    padded_lengths: Int[np.ndarray, "N"]  # T of each window
+    bptt: int  # the length that has the rate of the config
+
+    def __len__(self) -> int:
+        return len(self.windows.starts)
+
+    def __getitem__(self, position: int) -> Window:
+        start, length = (int(a[position]) for a in self.windows)
+        shape = (int(self.padded_lengths[position]), self.stream.shape[1])
+        inputs, targets = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        weights = np.zeros(shape, np.float32)
+        inputs[:length] = self.stream[start : start + length]
+        targets[:length] = self.stream[start + 1 : start + length + 1]
+        weights[:length] = 1
+        counts = Counts(
+            np.float32(length * self.num_sequences), np.float32((length - 1) * self.num_sequences)
+        )
+        return Window(inputs, targets, weights, np.int32(length), counts)
+
+    def __iter__(self) -> Iterator[Window]:
+        return (self[position] for position in range(len(self)))
+
+    def part(self, columns: slice) -> "WindowPlan":
+        """The same windows of these sequences alone: a view, so no others' tokens are read."""
+        return dataclasses.replace(self, stream=self.stream[:, columns])
+
+    @property
+    def num_tokens(self) -> int:
+        """Targets of the whole epoch, of all sequences."""
+        return (len(self.stream) - 1) * self.num_sequences
+
+    def rate_factor(self, position: int) -> float:
+        """The rate of a window is proportional to its length (Merity et al. 2018, 4.1)."""
+        return int(self.windows.lengths[position]) / self.bptt
 
 
 def batchify(
@@ -47,6 +85,43 @@ def batchify(
             "make it smaller, or the text longer",
         )
     return tokens[: num_rows * batch_size].reshape(batch_size, num_rows).T
+
+
+def training_plan(
+    stream: Int32[np.ndarray, "rows B"], bptt: int, seed: int, epoch: int
+) -> WindowPlan:
+    """The windows of a training epoch, of random lengths: see `epoch_windows`.
+
+    Args:
+      stream: what `batchify` gives.
+      bptt: mean length of a window.
+      seed: with the epoch, all that the windows follow from.
+      epoch: from 1 on.
+    """
+    windows = epoch_windows(len(stream), bptt, seed, epoch)
+    # Memory must follow the text: a flag may ask for windows far longer than it.
+    longest = min(bptt, len(stream) - 1)
+    padded = np.array([padded_length(length, longest) for length in windows.lengths.tolist()])
+    return WindowPlan(stream, stream.shape[1], windows, padded, bptt)
+
+
+def even_plan(
+    stream: Int32[np.ndarray, "rows B"],
+    length: int,
+    padded_length: int | None = None,
+    bptt: int | None = None,
+) -> WindowPlan:
+    """Windows of one length, all padded alike: for one program.
+
+    Args:
+      stream: what `batchify` returns.
+      length: of a window; the last one may be shorter.
+      padded_length: T; None for `length`.
+      bptt: the length that has the rate of the config; None for `length`.
+    """
+    windows = fixed_windows(len(stream), length)
+    padded = np.full(len(windows.starts), padded_length or length)
+    return WindowPlan(stream, stream.shape[1], windows, padded, bptt or length)
 
 
 def epoch_windows(num_rows: int, bptt: int, seed: int, epoch: int) -> Windows:
@@ -104,28 +179,6 @@ def padded_length(length: int, bptt: int) -> int:
         if length <= mean + 3 * DEVIATION:
             return bucket(max(length, mean - 2 * DEVIATION))
     return bucket(length)
-
-
-def window_batch(
-    stream: Int32[np.ndarray, "rows B"],
-    start: int,
-    length: int,
-    padded_length: int,
-) -> Batch:
-    """One window of a stream, padded with zeros to `padded_length`.
-
-    Raises:
-      ValueError: the window does not lie in the stream, or is longer than `padded_length`.
-    """
-    num_rows, batch_size = stream.shape
-    shape = (padded_length, batch_size)
-    if not (0 <= start < start + length < num_rows and length <= padded_length):
-        raise ValueError(f"window {start}+{length} of {num_rows} rows, padded to {padded_length}")
-    batch = Batch(np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.float32))
-    batch.inputs[:length] = stream[start : start + length]
-    batch.targets[:length] = stream[start + 1 : start + length + 1]
-    batch.weights[:length] = 1
-    return batch
 
 
 def _consecutive(lengths: list[int]) -> Windows:

@@ -1,1 +1,1 @@
-"""Models as files of other programs: read and written, by `tasks` alone."""
+"""Reads and writes models as files of other programs; only `tasks` uses it."""

@@ -1,4 +1,4 @@
-"""The tokens of somebody else's model, in the order of their ids."""
+"""Reads the tokens of another program's model, in the order of their ids."""
 
 import json
 import re
@@ -13,45 +13,45 @@ _FIX = (
     "convert the list where it comes from: json.dump(list(ITOS), open('vocabulary.json', 'w')); "
     "awd-lstm-lm has it as corpus.dictionary.idx2word, fastai as itos or dls.vocab"
 )
-_FASTAI_PADDING = "xxfake"  # as often as makes the size a multiple of 8
+_FASTAI_PADDING = "xxfake"  # repeated until the size is a multiple of 8
 
 
 def read_tokens(path: Path) -> tuple[str, ...]:
     """Reads a JSON list of strings (`.json`), or a text file with one token a line.
 
     Raises:
-      InputError: it is missing, or is neither; a pickled list is never read.
+      InputError: it is missing, or is neither; a pickled list is never loaded.
     """
     place = f"vocabulary {path}"
     text = read_text(place, path, _FIX)
-    # A pipe has no name that says what it holds.
+    # The name of a pipe does not say what it holds.
     is_json = path.suffix == ".json" or (text.startswith('["') and text.rstrip().endswith('"]'))
     return parse_tokens(place, text) if is_json else _lines(place, text)
 
 
 def parse_tokens(place: str, text: str) -> tuple[str, ...]:
-    """The strings of a JSON list.
+    """Returns the strings of a JSON list.
 
     Raises:
-      InputError: it is something else, found at `place`.
+      InputError: the text is something else; `place` names it.
     """
     try:
         tokens = json.loads(text)
     except ValueError as error:
-        raise InputError(place, f"is no JSON ({error})", _FIX) from error
+        raise InputError(place, f"is not JSON ({error})", _FIX) from error
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise InputError(place, "must be a JSON list of strings", _FIX)
     return tuple(tokens)
 
 
 def rename_token(tokens: Sequence[str], candidates: Sequence[str], name: str) -> tuple[str, ...]:
-    """The tokens with the first candidate that is among them under its new name, if one is."""
+    """Renames the first candidate that is among the tokens, if there is one."""
     found = next((candidate for candidate in candidates if candidate in tokens), name)
     return tuple(name if token == found else token for token in tokens)
 
 
 def number_padding(tokens: Sequence[str]) -> tuple[str, ...]:
-    """The tokens with the padding of fastai's vocabularies told apart: xxfake, xxfake_1, ..."""
+    """Numbers the padding of fastai's vocabularies, to make it unique: xxfake, xxfake_1, ..."""
     seen: Counter[str] = Counter()
     numbered = []
     for token in tokens:

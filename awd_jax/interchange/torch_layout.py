@@ -1,8 +1,8 @@
 """Names and shapes of an AWD-LSTM in PyTorch: awd-lstm-lm's, and those of fastai 0.7, 1 and 2.
 
 All of them wrap one-layer `nn.LSTM`s, whose matrices are ours transposed, with the gates in the
-same order i, f, g, o. They differ in the wrapping of the weight drop, and each stores its tied
-embedding two or three times.
+same order i, f, g, o. They differ in how they wrap weight drop, and each stores its tied embedding
+two or three times.
 """
 
 import re
@@ -20,7 +20,7 @@ _MEANINGS = {
     r"(?:0\.)?encoder\.weight": "embedding",
     r"(?:1\.)?decoder\.weight": "tied.decoder",
     r"0\.encoder_dp\.emb\.weight|0\.encoder_with_dropout\.embed\.weight": "tied.dropout",
-    r"(?:1\.)?decoder\.bias": "softmax_bias",
+    r"(?:1\.)?decoder\.bias": "softmax.bias",
     _RNN + "weight_ih_l0": r"lstm_\1.w_x",
     _RNN + "weight_hh_l0_raw": r"lstm_\1.w_h",
     _RNN + "weight_hh_l0": r"dropped.\1",
@@ -36,24 +36,25 @@ _AWD_LSTM_LM = {
 
 
 class FromTorch(NamedTuple):
-    """Parameters, and what the file calls each."""
+    """Parameters, and the file's name of each."""
 
     params: FlatParams
     names: dict[str, str]
 
 
 def from_torch(place: str, arrays: Mapping[str, np.ndarray]) -> FromTorch:
-    """Parameters from a state_dict of any of the layouts.
+    """Converts a state_dict of any of the layouts to our parameters.
 
-    Of a layer that has its recurrent weights twice, raw and as the last window dropped them, the
-    raw ones count. A softmax without bias, as fastai may have it, has one of zeros here.
+    If a layer stores its recurrent weights twice, raw and as dropped in the last window, the raw
+    ones are used. A softmax without bias, which fastai allows, gets a bias of zeros.
 
     Args:
-      place: where the arrays come from, for the error.
+      place: where the arrays come from, for messages.
       arrays: the state_dict.
 
     Raises:
-      InputError: a name is of no such model, or the softmax is not tied to the embedding.
+      InputError: a name does not belong to such a model, or the softmax is not tied to the
+        embedding.
     """
     names: dict[str, str] = {}
     for name in arrays:
@@ -61,7 +62,9 @@ def from_torch(place: str, arrays: Mapping[str, np.ndarray]) -> FromTorch:
         if meaning is None or meaning in names:
             raise InputError(
                 f"{place}: {name}",
-                "is no part of an AWD-LSTM language model" if meaning is None else "is there twice",
+                "is not part of an AWD-LSTM language model"
+                if meaning is None
+                else "is there twice",
                 "give the state_dict of awd-lstm-lm's LSTM or fastai's AWD_LSTM, no QRNN, "
                 "classifier or optimizer",
             )
@@ -86,22 +89,22 @@ def from_torch(place: str, arrays: Mapping[str, np.ndarray]) -> FromTorch:
                     f"must equal {names['embedding']}",
                     "give a model whose softmax is tied to its embedding",
                 )
-    # Vectors stay as they are under .T.
+    # `.T` does not change vectors.
     params = {
         ours: arrays[name] if ours == "embedding" else np.ascontiguousarray(arrays[name].T)
         for ours, name in names.items()
     }
-    if "softmax_bias" not in params and "embedding" in params:
-        params["softmax_bias"] = np.zeros(len(params["embedding"]), np.float32)
+    if "softmax.bias" not in params and "embedding" in params:
+        params["softmax.bias"] = np.zeros(len(params["embedding"]), np.float32)
     return FromTorch(params, names)
 
 
 def to_torch(params: FlatParams) -> dict[str, np.ndarray]:
-    """The state_dict of awd-lstm-lm's RNNModel with weight drop and tied weights."""
+    """Converts parameters to a state_dict of awd-lstm-lm's RNNModel (weight drop, tied weights)."""
     arrays = {
         "encoder.weight": params["embedding"],
         "decoder.weight": params["embedding"],
-        "decoder.bias": params["softmax_bias"],
+        "decoder.bias": params["softmax.bias"],
     }
     for name, array in params.items():
         if name.startswith("lstm_"):

@@ -1,4 +1,4 @@
-"""Arrays with names in a file: safetensors, and what PyTorch saves."""
+"""Files of named arrays: safetensors, and those that PyTorch saves."""
 
 import pickle
 from collections.abc import Mapping
@@ -17,25 +17,25 @@ _SAFE = ".safetensors"
 
 
 class WeightsFile(NamedTuple):
-    """What a file holds."""
+    """The content of a weights file."""
 
     arrays: dict[str, np.ndarray]  # float32
-    metadata: dict[str, str]  # of safetensors; else empty
+    metadata: dict[str, str]  # only in safetensors; otherwise empty
 
 
 def read_weights(path: Path) -> WeightsFile:
-    """Reads a file by its name: `.safetensors`, or anything else as PyTorch's.
+    """Reads a file according to its name: `.safetensors`, or anything else as a PyTorch file.
 
-    PyTorch's is a state_dict, or a dict that has one as "model", which is what fastai saves beside
-    its optimizer. It is read by torch's safe loader: no code of the file is run.
+    A PyTorch file holds a state_dict, or a dict with one as "model", which fastai saves together
+    with its optimizer. torch's safe loader reads it, which runs no code of the file.
 
     Raises:
-      InputError: it is missing or damaged, it holds more than arrays of finite floating point
+      InputError: the file is missing or damaged, it holds more than arrays of finite floating point
         numbers, or torch is needed and not installed.
     """
     if not path.is_file():
         raise InputError(
-            f"weights {str(path)!r}", "is no file", "give one as --config.import_model.path"
+            f"weights {str(path)!r}", "is not a file", "give one as --config.import_model.path"
         )
     weights = _read_safetensors(path) if path.suffix == _SAFE else _read_torch(path)
     arrays = {name: _to_float32(path, name, a) for name, a in weights.arrays.items()}
@@ -45,12 +45,12 @@ def read_weights(path: Path) -> WeightsFile:
 def write_safetensors(
     path: Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str]
 ) -> None:
-    """Writes a file that is whole or not there.
+    """Writes a safetensors file, whole or not at all.
 
     Raises:
       OSError: it cannot be written.
     """
-    # Safetensors writes the memory of an array as it lies.
+    # safetensors writes the memory of an array as is, whatever its strides.
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with whole_file(path) as file:
         file.write(safetensors.numpy.save(contiguous, metadata))
@@ -61,7 +61,7 @@ def _read_safetensors(path: Path) -> WeightsFile:
         with safetensors.safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return WeightsFile(arrays, file.metadata() or {})
-    except Exception as error:  # of safetensors, or a number format that numpy lacks
+    except Exception as error:  # from safetensors, or a dtype that numpy lacks
         raise InputError(
             f"weights {path}", f"cannot be read ({one_line(error)})", "give a whole file"
         ) from error
@@ -95,7 +95,7 @@ def _read_torch(path: Path) -> WeightsFile:
     ):
         raise InputError(
             f"weights {path}",
-            "is no dict of tensors",
+            "is not a dict of tensors",
             "save a state_dict: torch.save(model.state_dict(), ...)",
         )
     return WeightsFile(

@@ -1,1 +1,7 @@
-"""flax.linen modules: they own parameters and call `awd_jax.core`."""
+"""The models, by their name in a config."""
+
+from typing import Any
+
+from awd_jax.models.recurrent import RecurrentLM
+
+MODELS: dict[str, type[Any]] = {"recurrent": RecurrentLM}

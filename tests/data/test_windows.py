@@ -3,13 +3,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from awd_jax.batches import Plan
 from awd_jax.data.windows import (
+    WindowPlan,
+    Windows,
     batchify,
     bucket,
     epoch_windows,
+    even_plan,
     fixed_windows,
     padded_length,
-    window_batch,
+    training_plan,
 )
 from awd_jax.errors import InputError
 
@@ -27,10 +31,9 @@ def test_batchify_makes_contiguous_streams_and_drops_the_remainder(batch_size, r
 
 def test_columns_are_read_without_the_others():
     tokens = np.arange(12, dtype=np.int32)
-    columns = batchify(tokens, 3)[:, 1:2]
-    assert np.shares_memory(columns, tokens)
-    batch = window_batch(columns, 1, 2, 2)
-    assert batch.inputs[:2].tolist() == [[5], [6]]
+    part = even_plan(batchify(tokens, 3), 2).part(slice(1, 2))
+    assert np.shares_memory(part.stream, tokens)
+    assert part[0].inputs.tolist() == [[4], [5]]
 
 
 @pytest.mark.parametrize(("num_tokens", "batch_size"), [(5, 3), (1, 1), (0, 1), (10, 0), (10, -2)])
@@ -114,35 +117,76 @@ def test_a_window_has_its_rows_and_then_padding(rows, batch_size, data):
     start = data.draw(st.integers(0, rows - 2))
     length = data.draw(st.integers(1, rows - 1 - start))
     padded = data.draw(st.integers(length, 100))
-    batch = window_batch(stream, start, length, padded)
-    for array, dtype in zip(batch, (np.int32, np.int32, np.float32), strict=True):
+    windows = Windows(np.array([start]), np.array([length]))
+    batch = WindowPlan(stream, batch_size, windows, np.array([padded]), 70)[0]
+    for array, dtype in zip(batch[:3], (np.int32, np.int32, np.float32), strict=True):
         assert array.shape == (padded, batch_size)
         assert array.dtype == dtype
         assert not array[length:].any()
     assert (batch.inputs[:length] == stream[start : start + length]).all()
     assert (batch.targets[:length] == batch.inputs[:length] + 1).all()
     assert (batch.weights[:length] == 1).all()
+    assert batch.length == length and batch.length.dtype == np.int32
+    assert batch.counts.tokens == batch.weights.sum()
+    assert batch.counts.pairs == batch.weights[1:].sum()
+    assert {count.dtype for count in batch.counts} == {np.dtype(np.float32)}
+
+
+def plans(stream, bptt, seed=0):
+    return training_plan(stream, bptt, seed, 1), even_plan(stream, bptt)
 
 
 @given(st.integers(2, 400), st.integers(1, 4), st.integers(1, 80), st.integers(0, 5))
 def test_an_epoch_predicts_every_token_but_the_first_once(rows, batch_size, bptt, seed):
     stream = stream_of(rows * batch_size, batch_size)
-    for windows in (epoch_windows(rows, bptt, seed, 0), fixed_windows(rows, bptt)):
-        batches = [
-            window_batch(stream, s, n, n)
-            for s, n in zip(*map(np.ndarray.tolist, windows), strict=True)
-        ]
+    for plan in plans(stream, bptt, seed):
+        assert isinstance(plan, Plan)
+        batches = list(plan)
+        assert len(batches) == len(plan)
         seen = np.concatenate([b.targets[b.weights[:, 0] == 1] for b in batches])
         assert (seen == stream[1:]).all()
+        assert plan.num_sequences == batch_size
+        assert plan.num_tokens == seen.size == sum(b.counts.tokens for b in batches)
 
 
-@pytest.mark.parametrize(
-    ("start", "length", "padded"),
-    [(0, 10, 16), (8, 2, 8), (9, 1, 8), (0, 5, 4), (-1, 3, 8), (0, 0, 8)],
-)
-def test_a_window_outside_the_stream_is_an_error(start, length, padded):
-    with pytest.raises(ValueError, match="of 10 rows"):
-        window_batch(stream_of(10, 1), start, length, padded)
+def test_windows_are_padded_to_the_lengths_that_a_run_compiles():
+    stream = stream_of(9_000, 3)
+    training, even = plans(stream, 70)
+    assert [len(b.inputs) for b in training] == [padded_length(int(b.length), 70) for b in training]
+    assert {len(b.inputs) for b in even} == {70}
+    assert even[-1].length == (3_000 - 1) % 70
+
+
+def test_a_window_far_longer_than_the_text_needs_no_more_memory_than_it():
+    (batch,) = training_plan(stream_of(30, 1), 10**9, 0, 1)
+    assert len(batch.inputs) < 100
+
+
+def test_the_rate_follows_the_length():
+    training, even = plans(stream_of(9_000, 3), 70)
+    for position, batch in enumerate(training):
+        assert training.rate_factor(position) == batch.length / 70
+    assert even.rate_factor(0) == 1
+
+
+@given(st.integers(2, 60), st.integers(1, 6), st.integers(1, 30), st.data())
+def test_parts_of_a_plan_are_its_columns_with_the_counts_of_the_whole(rows, b, bptt, data):
+    cut = data.draw(st.integers(0, b))
+    for plan in plans(stream_of(rows * b, b), bptt):
+        parts = [plan.part(slice(0, cut)), plan.part(slice(cut, b))]
+        for whole, *halves in zip(plan, *parts, strict=True):
+            for name in ("inputs", "targets", "weights"):
+                joined = np.concatenate([getattr(half, name) for half in halves], axis=1)
+                assert (joined == getattr(whole, name)).all()
+            assert all(half[3:] == whole[3:] for half in halves)
+        assert {p.num_tokens for p in parts} == {plan.num_tokens}
+        assert {p.num_sequences for p in parts} == {b}
+
+
+def test_a_position_beyond_the_epoch_is_an_error():
+    for plan in plans(stream_of(30, 1), 7):
+        with pytest.raises(IndexError):
+            plan[len(plan)]
 
 
 def test_wrong_settings_are_refused():

@@ -22,8 +22,8 @@ with np.load(inputs) as file:
     for name, tokens in file.items():
         num_steps, batch_size = tokens.shape
         carry = {
-            f"{layer}.{part}": np.zeros((batch_size, len(params[f"{layer}.w_h"])), np.float32)
-            for layer in sorted({n.split(".")[0] for n in params if n.startswith("lstm_")})
+            f"{layer}.{part}": np.zeros((batch_size, len(params[f"lstm_{layer}.w_h"])), np.float32)
+            for layer in range(sum(name.endswith(".w_h") for name in params))
             for part in "hc"
         }
         results[f"{name}.first"], carry = program.call(params, carry, tokens)

@@ -7,13 +7,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from awd_jax.core.cells import CELLS
 from awd_jax.interchange.params import flatten_params
-from awd_jax.interchange.stablehlo import export_program
+from awd_jax.interchange.stablehlo import export_program, flatten_carry
 from awd_jax.interchange.weights_file import write_safetensors
-from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.models.recurrent import RecurrentLM
 
-MODEL = AWDLSTM(vocab_size=11, embed_dim=6, hidden_dim=8, num_layers=3)
+MODEL = RecurrentLM(vocab_size=11, embed_dim=6, hidden_dim=8, num_layers=3)
 
 
 def test_it_computes_what_the_model_does_for_any_time_and_batch(tmp_path):
@@ -35,16 +37,29 @@ def test_it_computes_what_the_model_does_for_any_time_and_batch(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["cpu", "cuda", "tpu"]
-    forward = jax.jit(MODEL.forward)
+    run = jax.jit(MODEL.log_probs)
     with np.load(tmp_path / "outputs.npz") as outputs:
         for name, tokens in inputs.items():
             tokens = jnp.asarray(tokens)
-            logits, output = forward(params, tokens, MODEL.initial_carry(tokens.shape[1]))
-            later_logits, _ = forward(params, tokens, output.carry)
-            for suffix, expected in {".first": logits, ".second": later_logits}.items():
-                np.testing.assert_allclose(
-                    outputs[name + suffix], jax.nn.log_softmax(expected), rtol=1e-5, atol=1e-6
-                )
+            first, carry = run(params, tokens, MODEL.initial_carry(tokens.shape[1]))
+            second, _ = run(params, tokens, carry)
+            for suffix, expected in {".first": first, ".second": second}.items():
+                np.testing.assert_allclose(outputs[name + suffix], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_model_of_any_cell_is_exported_with_its_carry_by_name(cell):
+    model = MODEL.clone(cell=cell, num_layers=2)
+    params = model.init_params(jax.random.key(0))
+    program = jax.export.deserialize(bytearray(export_program(model)))
+    start = model.initial_carry(3)
+    tokens = jnp.asarray(np.random.default_rng(0).integers(11, size=(4, 3)), jnp.int32)
+    log_probs, carry = program.call(flatten_params(params), flatten_carry(start), tokens)
+    assert carry.keys() == {f"{i}.{part}" for i in range(2) for part in start[0]._fields}
+    expected, after = model.log_probs(params, tokens, start)
+    np.testing.assert_allclose(log_probs, expected, rtol=1e-5, atol=1e-6)
+    for name, leaf in flatten_carry(after).items():
+        np.testing.assert_allclose(carry[name], leaf, rtol=1e-5, atol=1e-6)
 
 
 def test_it_holds_no_parameters():

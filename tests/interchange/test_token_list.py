@@ -51,7 +51,7 @@ BAD_FILES = {
     "uniq.txt": (b"   5012 the\n     99 <eos>\n", "is a token and its count; keep"),
     "counts.txt": (b"the 5012\n<eos> 99\na\t7\n", "'the 5012' is a token and its count; keep"),
     "latin.txt": ("<eos>\né\n".encode("latin-1"), "line 2: byte 0xe9 is not UTF-8"),
-    "cut.json": (b'["a", ', "is no JSON"),
+    "cut.json": (b'["a", ', "is not JSON"),
     "dict.json": (b'{"a": 1}', "must be a JSON list"),
     "numbers.json": (b"[1, 2]", "must be a JSON list"),
     "missing.json": (None, "cannot be read"),

@@ -55,7 +55,7 @@ def test_a_damaged_or_missing_file(content, tmp_path):
     path = tmp_path / "m.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match="is no file" if content is None else "cannot be read"):
+    with pytest.raises(InputError, match="is not a file" if content is None else "cannot be read"):
         read_weights(path)
 
 
@@ -110,7 +110,7 @@ class TestTorch:
     @pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {1: None}, {"a": [1]}])
     def test_what_is_no_state_dict(self, torch, content, tmp_path):
         torch.save(content, tmp_path / "m.pt")
-        with pytest.raises(InputError, match="no dict of tensors"):
+        with pytest.raises(InputError, match="not a dict of tensors"):
             read_weights(tmp_path / "m.pt")
 
     def test_a_damaged_file(self, torch, tmp_path):

@@ -9,10 +9,13 @@ import numpy as np
 import optax
 import pytest
 
+from awd_jax.batches import Counts, Window
 from awd_jax.core import losses, masks
 from awd_jax.core.cells import LSTMState
+from awd_jax.core.gated import GatedParams
 from awd_jax.core.ntasgd import averaged_params, observe
-from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.core.softmax import TiedParams, tied_logits
+from awd_jax.models.recurrent import RecurrentLM
 from awd_jax.train.optimizer import make_optimizer
 from configs import default
 
@@ -35,7 +38,7 @@ class Golden(NamedTuple):
         """Our tree; torch has its matrices transposed."""
         return {
             "embedding": self[f"{prefix}/embedding"],
-            "softmax_bias": self[f"{prefix}/bias"],
+            "softmax": {"bias": self[f"{prefix}/bias"]},
             **{
                 f"lstm_{i}": {
                     ours: self[f"{prefix}/layers.{i}.{torchs}_l0"].T
@@ -55,11 +58,14 @@ class Golden(NamedTuple):
         return masks.Masks(
             embedding=self["mask/embedding"],
             input=self["mask/input"],
-            hidden=tuple(self[f"mask/hidden.{i}"] for i in range(NUM_LAYERS - 1)),
-            output=self["mask/output"],
-            weight=tuple(
-                masks.WeightMasks(w_x=None, w_h=self[f"mask/weight_hh.{i}"].T)
-                for i in range(NUM_LAYERS)
+            layers=tuple(
+                masks.LayerMasks(
+                    weights=GatedParams(None, self[f"mask/weight_hh.{i}"].T, None, None),
+                    after=after,
+                )
+                for i, after in enumerate(
+                    (*(self[f"mask/hidden.{i}"] for i in range(2)), self["mask/output"])
+                )
             ),
         )
 
@@ -85,22 +91,33 @@ def golden(request):
 @pytest.fixture
 def model(golden):
     vocab_size, embed_dim = golden["param/embedding"].shape
-    return AWDLSTM(vocab_size, embed_dim, golden["step/carry/h.0"].shape[1], NUM_LAYERS)
+    return RecurrentLM(vocab_size, embed_dim, golden["step/carry/h.0"].shape[1], NUM_LAYERS)
+
+
+def logits_of(params, features):
+    own = TiedParams(params["softmax"]["bias"])
+    return tied_logits(own, params["embedding"], features.dropped_hs)
 
 
 def make_loss(model, drawn):
-    """NLL + alpha AR + beta TAR of the first `length` steps."""
+    """NLL + alpha AR + beta TAR of the first `length` steps, as `train.step` divides them."""
 
     def loss(params, carry, inputs, targets, length):
-        logits, output = model.apply({"params": params}, inputs, carry, drawn, length)
         steps = jnp.indices(inputs.shape, length.dtype)[0]
-        weights = (steps < length).astype(logits.dtype)
+        weights = (steps < length).astype(params["embedding"].dtype)
+        batch_size = inputs.shape[1]
+        counts = Counts(*((n * batch_size).astype(weights.dtype) for n in (length, length - 1)))
+        num_tokens, num_pairs = counts
+        score = model.score(params, Window(inputs, targets, weights, length, counts), carry, drawn)
         value = (
-            losses.mean_over_real(losses.token_nll(logits, targets), weights)
-            + ALPHA * losses.activation_reg(output.dropped_hs, weights)
-            + BETA * losses.temporal_activation_reg(output.raw_hs, weights)
+            score.nll / num_tokens
+            + ALPHA * losses.activation_reg(score.features.dropped_hs, weights) / num_tokens
+            + BETA
+            * losses.temporal_activation_reg(score.features.raw_hs, weights)
+            / jnp.maximum(num_pairs, 1)
         )
-        return value, (logits, output.carry)
+        logits = logits_of(params, score.features)
+        return value, (logits, score.carry)
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
@@ -120,9 +137,17 @@ def test_one_window_with_every_dropout(golden, model):
 
 def test_evaluation_uses_the_raw_weights(golden, model):
     carry = golden.carry("step/carry")
-    variables = {"params": golden.params("param")}
-    logits, _ = jax.jit(model.apply)(variables, golden["step/inputs"], carry)
-    golden.assert_close(logits, golden["step/eval_logits"])
+    log_probs, _ = jax.jit(model.log_probs)(golden.params("param"), golden["step/inputs"], carry)
+    golden.assert_close(log_probs, jax.nn.log_softmax(golden["step/eval_logits"]))
+
+    @jax.jit
+    def logits(params):
+        inputs = golden["step/inputs"]
+        none = Counts(jnp.zeros(()), jnp.zeros(()))
+        window = Window(inputs, inputs, jnp.zeros(inputs.shape), len(inputs), none)
+        return logits_of(params, model.score(params, window, carry).features)
+
+    golden.assert_close(logits(golden.params("param")), golden["step/eval_logits"])
 
 
 def test_ten_steps_of_the_optimizer(golden, model):

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
+from awd_jax.batches import Counts, Window
 from awd_jax.core import losses, masks
-from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.core.cells import CELLS
+from awd_jax.core.gated import GatedParams
+from awd_jax.core.softmax import tied_logits
+from awd_jax.models.recurrent import RecurrentLM
 
 V, E, H, B, T = 23, 8, 12, 4, 6
 SIZES = {"vocab_size": V, "embed_dim": E, "hidden_dim": H, "num_layers": 3}
@@ -27,30 +31,52 @@ IDS = jnp.arange(B)
 @functools.cache
 def make_window():
     """Parameters, tokens and a carry; the rates have no part in them."""
-    model = AWDLSTM(**SIZES)
+    model = RecurrentLM(**SIZES)
     random = np.random.default_rng(0)
     inputs = jnp.asarray(random.integers(V, size=(T, B)))
     carry = jax.tree.map(
         lambda s: jnp.asarray(random.normal(size=s.shape), jnp.float32), model.initial_carry(B)
     )
-    params = jax.jit(model.init)(jax.random.key(0), inputs, carry)["params"]
-    return params, inputs, carry
+    return jax.jit(model.init_params)(jax.random.key(0)), inputs, carry
+
+
+def as_window(inputs, length=None):
+    """Its targets are the inputs a place further on."""
+    length = len(inputs) if length is None else length
+    weights = (np.arange(len(inputs)) < length)[:, None].repeat(inputs.shape[1], axis=1)
+    counts = Counts(jnp.float32(weights.sum()), jnp.float32(weights[1:].sum()))
+    weights = jnp.asarray(weights, jnp.float32)
+    return Window(inputs, jnp.roll(inputs, -1), weights, jnp.int32(length), counts)
+
+
+def run(model, params, inputs, carry, drawn=None, length=None):
+    """All logits, and the score."""
+    score = model.score(params, as_window(inputs, length), carry, drawn)
+    return logits_of(model, params, score.features), score
+
+
+def logits_of(model, params, features):
+    def logits(model):
+        return tied_logits(model.softmax, model.embedding, features.dropped_hs)
+
+    return model.apply({"params": params}, method=logits)
 
 
 @functools.cache
 def make(**rates):
     """A model, its masks, and the window."""
-    model = AWDLSTM(**SIZES, **rates)
+    model = RecurrentLM(**SIZES, **rates)
     return model, draw(model), *make_window()
 
 
 def draw(model, sequence_ids=IDS):
-    return jax.jit(model.sample_masks)(jax.random.key(7), sequence_ids)
+    inputs = jnp.zeros((T, len(sequence_ids)), jnp.int32)
+    return jax.jit(model.sample_masks)(jax.random.key(7), sequence_ids, as_window(inputs))
 
 
 def make_loss(model, inputs, carry, drawn):
     def loss(params):
-        logits, _ = model.apply({"params": params}, inputs, carry, drawn)
+        logits, _ = run(model, params, inputs, carry, drawn)
         return jnp.mean(losses.token_nll(logits, jnp.roll(inputs, -1)))
 
     return loss
@@ -72,12 +98,9 @@ def assert_trees_close(actual, desired):
     ("vocab_size", "num_params"), [(10_000, 24_221_600), (33_278, 33_556_078)], ids=["ptb", "wt2"]
 )
 def test_it_has_the_published_number_of_parameters(vocab_size, num_params):
-    model = AWDLSTM(vocab_size, embed_dim=400, hidden_dim=1150, num_layers=3)
+    model = RecurrentLM(vocab_size, embed_dim=400, hidden_dim=1150, num_layers=3)
 
-    def init(key):
-        return model.init(key, jnp.zeros((1, 1), int), model.initial_carry(1))["params"]
-
-    shapes = jax.eval_shape(init, jax.random.key(0))
+    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == num_params
 
 
@@ -92,14 +115,14 @@ def test_parameters_have_names_and_shapes():
         "lstm_0": lstm(E, H),
         "lstm_1": lstm(H, H),
         "lstm_2": lstm(H, E),
-        "softmax_bias": (V,),
+        "softmax": {"bias": (V,)},
     }
 
 
 def test_initial_values_are_torchs():
     params, *_ = make_window()
     assert 0.09 < jnp.max(jnp.abs(params["embedding"])) <= 0.1
-    assert not jnp.any(params["softmax_bias"])
+    assert not jnp.any(params["softmax"]["bias"])
     for layer, h in enumerate((H, H, E)):
         bound = h**-0.5
         for weights in params[f"lstm_{layer}"].values():
@@ -111,12 +134,12 @@ def test_initial_values_are_torchs():
     [(1, ((E, E),)), (2, ((E, H), (H, E))), (4, ((E, H), (H, H), (H, H), (H, E)))],
 )
 def test_the_ends_have_the_width_of_the_embedding(num_layers, dims):
-    model = AWDLSTM(**(SIZES | {"num_layers": num_layers}))
+    model = RecurrentLM(**(SIZES | {"num_layers": num_layers}))
     assert model.layer_dims == dims
 
 
 def test_a_text_starts_from_zeros():
-    carry = AWDLSTM(**SIZES).initial_carry(B)
+    carry = RecurrentLM(**SIZES).initial_carry(B)
     assert [state.h.shape for state in carry] == [(B, H), (B, H), (B, E)]
     assert not any(jnp.any(leaf) for leaf in jax.tree.leaves(carry))
 
@@ -126,54 +149,84 @@ def test_a_text_starts_from_zeros():
 
 def test_evaluation_is_dropout_at_rate_zero():
     model, drawn, params, inputs, carry = make(**RATES)
-    no_dropout = AWDLSTM(**SIZES)
+    no_dropout = RecurrentLM(**SIZES)
     drawn = draw(no_dropout)
-    assert drawn == masks.no_masks(3)
-    evaluated = model.apply({"params": params}, inputs, carry)
-    assert_trees_close(evaluated, no_dropout.apply({"params": params}, inputs, carry, drawn))
-    assert_trees_close(evaluated, no_dropout.apply({"params": params}, inputs, carry))
+    assert not jax.tree.leaves(drawn) and not jax.tree.leaves(masks.no_masks(3))
+    evaluated = run(model, params, inputs, carry)
+    assert_trees_close(evaluated, run(no_dropout, params, inputs, carry, drawn))
+    assert_trees_close(evaluated, run(no_dropout, params, inputs, carry))
+    log_probs, after = model.log_probs(params, inputs, carry)
+    assert_trees_close((log_probs, after), (jax.nn.log_softmax(evaluated[0]), evaluated[1].carry))
 
 
 def test_each_rate_governs_its_own_masks():
-    names = ("embedding", "input", "hidden", "output", "weight")
-    for name, rate in zip(names, RATES, strict=True):
-        drawn = draw(AWDLSTM(**SIZES, **{rate: 0.5}))
-        assert [n for n in names if jax.tree.leaves(getattr(drawn, n))] == [name]
-    drawn = draw(AWDLSTM(**SIZES, input_weight_drop_rate=0.5))
-    assert [w.w_x.shape for w in drawn.weight] == [(E, 4 * H), (H, 4 * H), (H, 4 * E)]
-    assert all(w.w_h is None for w in drawn.weight)
+    places = {
+        "embed_dropout_rate": {".embedding": (V, 1)},
+        "input_dropout_rate": {".input": (1, B, E)},
+        "hidden_dropout_rate": {f".layers[{i}].after": (1, B, H) for i in range(2)},
+        "output_dropout_rate": {".layers[2].after": (1, B, E)},
+        "state_dropout_rate": {f".layers[{i}].state": (B, h) for i, h in enumerate((H, H, E))},
+        "weight_drop_rate": {
+            f".layers[{i}].weights.w_h": (h, 4 * h) for i, h in enumerate((H, H, E))
+        },
+        "input_weight_drop_rate": {
+            f".layers[{i}].weights.w_x": (d, 4 * h)
+            for i, (d, h) in enumerate(((E, H), (H, H), (H, E)))
+        },
+    }
+    assert places.keys() == {f for f in RecurrentLM.__dataclass_fields__ if f.endswith("_rate")}
+    for rate, expected in places.items():
+        drawn = draw(RecurrentLM(**SIZES, **{rate: 0.5}))
+        leaves = jax.tree_util.tree_leaves_with_path(drawn)
+        assert {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves} == expected
+
+
+def test_elementwise_dropout_has_a_mask_for_each_step():
+    rates = {name: 0.5 for name in RATES if name != "weight_drop_rate"}
+    drawn = draw(RecurrentLM(**SIZES, **rates, dropout_kind="elementwise"))
+    assert drawn.embedding.shape == (V, 1)
+    assert drawn.input.shape == (T, B, E)
+    assert [layer.after.shape for layer in drawn.layers] == [(T, B, H), (T, B, H), (T, B, E)]
+    for mask in (drawn.input, *(layer.after for layer in drawn.layers)):
+        assert 0.2 < jnp.mean(mask[0] != mask[1]) < 0.8
 
 
 def test_no_two_masks_are_drawn_from_one_key():
     size = 16
-    model = AWDLSTM(size, size, size, 4, **dict.fromkeys((*RATES, "input_weight_drop_rate"), 0.5))
+    rates = dict.fromkeys((*RATES, "input_weight_drop_rate", "state_dropout_rate"), 0.5)
+    model = RecurrentLM(size, size, size, 4, **rates)
     drawn = draw(model, jnp.arange(size))
     by_shape = {}
     for leaf in jax.tree.leaves(drawn):
         by_shape.setdefault(leaf.shape, []).append(leaf)
-    assert sorted(map(len, by_shape.values())) == [1, 5, 8]
+    assert sorted(map(len, by_shape.values())) == [1, 4, 5, 8]
     for same_shape in by_shape.values():
         for a, b in itertools.combinations(same_shape, 2):
             assert 0.3 < jnp.mean(a != b) < 0.7
 
 
 def test_devices_share_weight_and_embedding_masks_and_split_the_locked_ones():
-    model, whole, *_ = make(**RATES)
+    model, whole, *_ = make(**RATES, state_dropout_rate=0.3)
     halves = [draw(model, ids) for ids in jnp.split(IDS, 2)]
+
+    def shared(drawn):
+        return drawn.embedding, [layer.weights for layer in drawn.layers]
+
+    def split(drawn):
+        states = [layer.state[None] for layer in drawn.layers]
+        return drawn.input, states, [layer.after for layer in drawn.layers]
+
     for half in halves:
-        assert_trees_equal((half.embedding, half.weight), (whole.embedding, whole.weight))
-    for name in ("input", "hidden", "output"):
-        joined = jax.tree.map(
-            lambda *parts: jnp.concatenate(parts, axis=1), *(getattr(h, name) for h in halves)
-        )
-        assert_trees_equal(joined, getattr(whole, name))
+        assert_trees_equal(shared(half), shared(whole))
+    joined = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *map(split, halves))
+    assert_trees_equal(joined, split(whole))
 
 
 def test_gradients_reach_exactly_the_recurrent_weights_that_were_not_dropped():
     """So the mask lies on the weights once for the whole window, and the raw weights learn."""
     model, drawn, params, inputs, carry = make(weight_drop_rate=0.5)
     grads = jax.jit(jax.grad(make_loss(model, inputs, carry, drawn)))(params)
-    for layer, weight in enumerate(drawn.weight):
+    for layer, weight in enumerate(m.weights for m in drawn.layers):
         np.testing.assert_array_equal(grads[f"lstm_{layer}"]["w_h"] != 0, weight.w_h != 0)
         assert jnp.all(grads[f"lstm_{layer}"]["w_x"] != 0)
 
@@ -181,7 +234,7 @@ def test_gradients_reach_exactly_the_recurrent_weights_that_were_not_dropped():
 def test_dropped_weights_do_not_matter_in_training_but_do_in_evaluation():
     model, drawn, params, inputs, carry = make(weight_drop_rate=0.5)
     changed = jax.tree.map(jnp.copy, params)
-    for layer, weight in enumerate(drawn.weight):
+    for layer, weight in enumerate(m.weights for m in drawn.layers):
         w_h = params[f"lstm_{layer}"]["w_h"]
         changed[f"lstm_{layer}"]["w_h"] = jnp.where(weight.w_h == 0, w_h + 1, w_h)
     train, evaluate = (jax.jit(make_loss(model, inputs, carry, m)) for m in (drawn, None))
@@ -191,22 +244,25 @@ def test_dropped_weights_do_not_matter_in_training_but_do_in_evaluation():
 
 def test_embedding_dropout_drops_word_types_at_the_look_up_only():
     model, drawn, params, inputs, carry = make(embed_dropout_rate=0.5)
-    logits, output = model.apply({"params": params}, inputs, carry, drawn)
+    logits, score = run(model, params, inputs, carry, drawn)
 
     masked = params | {"embedding": drawn.embedding * params["embedding"]}
-    _, expected = model.apply({"params": masked}, inputs, carry)
-    assert_trees_close(output.raw_hs, expected.raw_hs)
-    np.testing.assert_allclose(logits, output.raw_hs @ params["embedding"].T, rtol=1e-5, atol=1e-6)
+    _, expected = run(model, masked, inputs, carry)
+    assert_trees_close(score.features, expected.features)
+    log_probs = jax.nn.log_softmax(score.features.raw_hs @ params["embedding"].T)
+    picked = jnp.take_along_axis(log_probs, as_window(inputs).targets[..., None], -1)[..., 0]
+    np.testing.assert_allclose(score.token_nll, -picked, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.nn.log_softmax(logits), log_probs, rtol=1e-5, atol=1e-6)
 
 
 def test_masks_of_each_sequence_by_vmap():
     """Weight masks too: a sequence alone is a batch of one."""
-    model, (params, inputs, carry) = AWDLSTM(**SIZES, **RATES), make_window()
+    model, (params, inputs, carry) = RecurrentLM(**SIZES, **RATES), make_window()
 
     def one(key, inputs, carry):
-        drawn = model.sample_masks(key, jnp.zeros(1, int))
-        logits, _ = model.apply({"params": params}, inputs[:, None], carry, drawn)
-        return logits[:, 0]
+        window = as_window(inputs[:, None])
+        drawn = model.sample_masks(key, jnp.zeros(1, int), window)
+        return model.score(params, window, carry, drawn).token_nll[:, 0]
 
     keys = jax.random.split(jax.random.key(0), B)
     per_sequence = keys, inputs.T, jax.tree.map(lambda s: s[:, None], carry)
@@ -223,8 +279,8 @@ def test_the_embeddings_gradient_is_the_sum_of_look_up_and_softmax():
     unseen = jnp.setdiff1d(jnp.arange(V), inputs)
 
     def loss(look_up, softmax):
-        output = model.apply({"params": look_up}, inputs, carry, drawn, method="features")
-        logits = model.apply({"params": softmax}, output.dropped_hs, method="logits")
+        features = model.score(look_up, as_window(inputs), carry, drawn).features
+        logits = logits_of(model, softmax, features)
         return jnp.mean(losses.token_nll(logits, jnp.roll(inputs, -1)))
 
     look_up, softmax = (
@@ -238,10 +294,10 @@ def test_the_embeddings_gradient_is_the_sum_of_look_up_and_softmax():
 
 def test_length_cuts_the_carry_through_the_whole_model():
     model, drawn, params, inputs, carry = make(**RATES)
-    padded_logits, padded = model.apply({"params": params}, inputs, carry, drawn, 4)
-    logits, output = model.apply({"params": params}, inputs[:4], carry, drawn)
+    padded_logits, padded = run(model, params, inputs, carry, drawn, 4)
+    logits, score = run(model, params, inputs[:4], carry, drawn)
     np.testing.assert_allclose(padded_logits[:4], logits, rtol=1e-5, atol=1e-6)
-    assert_trees_close(padded.carry, output.carry)
+    assert_trees_close(padded.carry, score.carry)
 
 
 # ---- the loss without logits, and how products are computed ----
@@ -251,8 +307,7 @@ def window_loss(model, inputs, carry, drawn):
     """Of `score`, whose logits are not all in memory."""
 
     def loss(params):
-        nll, _ = model.score(params, inputs, jnp.roll(inputs, -1), jnp.ones((T, B)), carry, drawn)
-        return nll / (T * B)
+        return model.score(params, as_window(inputs), carry, drawn).nll / (T * B)
 
     return loss
 
@@ -278,7 +333,7 @@ def all_products(jaxpr):
 @pytest.mark.parametrize("backend", ["fast", "scan"])
 def test_bfloat16_rounds_what_is_multiplied_and_nothing_else(monkeypatch, backend):
     model, drawn, params, inputs, carry = make(**RATES)
-    narrow = model.clone(dtype=jnp.bfloat16, lstm_backend=backend)
+    narrow = model.clone(dtype=jnp.bfloat16, backend=backend)
     narrow_carry = tuple(s._replace(h=s.h.astype(jnp.bfloat16)) for s in carry)
     value, grads = jax.value_and_grad(window_loss(model, inputs, carry, drawn))(params)
     narrow_grad = jax.jit(jax.value_and_grad(window_loss(narrow, inputs, narrow_carry, drawn)))
@@ -299,9 +354,46 @@ def test_bfloat16_rounds_what_is_multiplied_and_nothing_else(monkeypatch, backen
 
 
 def test_the_carry_of_bfloat16_keeps_its_dtypes():
-    model = AWDLSTM(**SIZES, dtype=jnp.bfloat16)
+    model = RecurrentLM(**SIZES, dtype=jnp.bfloat16)
     params, inputs, _ = make_window()
     carry = model.initial_carry(B)
-    _, output = model.forward(params, inputs, carry)
-    assert jax.tree.map(lambda a: a.dtype, output.carry) == jax.tree.map(lambda a: a.dtype, carry)
+    _, after = model.log_probs(params, inputs, carry)
+    assert jax.tree.map(lambda a: a.dtype, after) == jax.tree.map(lambda a: a.dtype, carry)
     assert {s.c.dtype for s in carry} == {jnp.dtype(jnp.float32)}
+
+
+# ---- variants ----
+
+
+def test_layers_as_wide_as_their_input_add_it_to_their_output():
+    """Of the sizes here, the one in the middle."""
+    params, inputs, carry = make_window()
+    plain, model = (RecurrentLM(**SIZES, residual=residual) for residual in (False, True))
+
+    def outputs(model):
+        return model.score(params, as_window(inputs), carry).features.raw_hs
+
+    xs = params["embedding"][inputs]
+    for layer, (cell, state) in enumerate(zip(plain.cells, carry, strict=True)):
+        layer_params = GatedParams(**params[f"lstm_{layer}"])
+        hs, _ = cell.unroll(layer_params, state, xs, T)
+        xs = xs + hs if layer == 1 else hs
+    np.testing.assert_allclose(outputs(model), xs, rtol=1e-5, atol=1e-6)
+    assert jnp.any(outputs(model) != outputs(plain))
+
+
+def test_a_forget_bias_is_that_of_the_initial_parameters_only():
+    key = jax.random.key(0)
+    plain = RecurrentLM(**SIZES).init_params(key)
+    biased = RecurrentLM(**SIZES, forget_gate_bias=1.0).init_params(key)
+    for layer, h in enumerate((H, H, E)):
+        name = f"lstm_{layer}"
+        difference = biased[name].pop("b_x") - plain[name].pop("b_x")
+        np.testing.assert_allclose(difference, np.repeat([0, 1, 0, 0], h), atol=1e-6)
+    assert_trees_equal(biased, plain)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_layers_are_named_after_their_cell(cell):
+    params = jax.eval_shape(RecurrentLM(**SIZES, cell=cell).init_params, jax.random.key(0))
+    assert params.keys() == {"embedding", "softmax", *(f"{cell}_{i}" for i in range(3))}

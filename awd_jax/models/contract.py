@@ -1,0 +1,58 @@
+"""The contract between models and the rest of the program: protocols, nothing to inherit."""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Array, Float, Int, Key
+
+from awd_jax.core.unroll import Features
+
+Params = Any  # a tree of arrays, as flax makes it
+Carry = Any  # state passed from batch to batch: a tree of leaves [B, ...]; () if there is none
+Masks = Any  # all dropout masks of one batch
+
+
+class Score(NamedTuple):
+    """How well a model predicts the targets of a batch."""
+
+    nll: Float[Array, ""]  # sum of weight * NLL, in nats
+    token_nll: Float[Array, "T B"]  # of each target, in nats; has no gradient
+    features: Features
+    carry: Carry
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What training and evaluation need of a model."""
+
+    def init_params(self, key: Key[Array, ""]) -> Params:
+        """Draws the parameters."""
+
+    def initial_carry(self, batch_size: int) -> Carry:
+        """Returns the carry before the first batch."""
+
+    def sample_masks(self, key: Key[Array, ""], sequence_ids: Int[Array, "B"], batch: Any) -> Masks:
+        """Draws all masks of a batch; reads only the shapes of the batch.
+
+        Masks of weights depend on the key alone; those of activations also on the index of each
+        sequence in the global batch, over all devices.
+        """
+
+    def score(self, params: Params, batch: Any, carry: Carry, masks: Masks = None) -> Score:
+        """Scores a batch; without masks, there is no dropout."""
+
+
+@runtime_checkable
+class LanguageModel(Model, Protocol):
+    """What the tasks after training need as well: next-token distributions."""
+
+    vocab_size: int
+    feature_dim: int  # D of `Features`
+    row_params: tuple[str, ...]  # dotted names of the parameters with one row per token
+
+    def log_probs(
+        self, params: Params, inputs: Int[Array, "T B"], carry: Carry
+    ) -> tuple[Float[Array, "T B V"], Carry]:
+        """Returns the log-probability of every token after each input, in nats, and the carry."""
+
+    def remembering(self, num_tokens: int) -> "LanguageModel":
+        """Returns the same model with a memory of `num_tokens`, if its memory has a length."""

@@ -1,0 +1,228 @@
+"""Recurrent language models, such as the AWD-LSTM of Merity, Keskar and Socher (2018)."""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+from flax.serialization import from_state_dict, to_state_dict
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Key
+
+from awd_jax.batches import Window
+from awd_jax.core import masks as dropout
+from awd_jax.core.cells import CELLS, Backend, with_forget_bias
+from awd_jax.core.recurrence import Cell, residual
+from awd_jax.core.softmax import HEADS
+from awd_jax.core.unroll import Features, unroll_stack
+from awd_jax.models.contract import Carry, Params, Score
+
+
+class RecurrentLM(nn.Module):
+    """Embedding, a stack of recurrent layers with dropout, tied softmax.
+
+    The first layer reads `embed_dim` features and the last one outputs `embed_dim`,
+    so that the softmax can be tied; the other widths are `hidden_dim`. Only
+    `sample_masks` reads the dropout rates: the forward pass is a deterministic
+    function of (params, masks, carry, inputs).
+    """
+
+    vocab_size: int
+    embed_dim: int
+    hidden_dim: int
+    num_layers: int
+    head: str = "tied"  # a name of HEADS
+    cell: str = "lstm"  # a key of CELLS
+    backend: Backend = "auto"  # how a layer is unrolled over time
+    residual: bool = False  # add a layer's input to its output if equally wide
+    forget_gate_bias: float = 0.0  # added to the initial bias of an LSTM's forget gate
+    dropout_kind: Literal["locked", "elementwise"] = "locked"  # one mask per window, or per step
+    embed_dropout_rate: float = 0.0
+    input_dropout_rate: float = 0.0
+    hidden_dropout_rate: float = 0.0
+    output_dropout_rate: float = 0.0
+    state_dropout_rate: float = 0.0
+    weight_drop_rate: float = 0.0
+    input_weight_drop_rate: float = 0.0
+    dtype: DTypeLike | None = None  # of activations and products; None: that of the parameters
+
+    @property
+    def layer_dims(self) -> tuple[tuple[int, int], ...]:
+        """(D, H) of each layer."""
+        inner = (self.hidden_dim,) * (self.num_layers - 1)
+        return tuple(zip((self.embed_dim, *inner), (*inner, self.embed_dim), strict=True))
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the features that the softmax reads, D of `Features`."""
+        return self.embed_dim
+
+    @property
+    def row_params(self) -> tuple[str, ...]:
+        """Names of the parameters with one row per token."""
+        return "embedding", "softmax.bias"
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cell of each layer."""
+        cell = CELLS[self.cell](self.backend)
+        if self.forget_gate_bias:
+            cell = with_forget_bias(cell, self.forget_gate_bias)
+        return tuple(
+            residual(cell) if self.residual and d == h else cell for d, h in self.layer_dims
+        )
+
+    def setup(self) -> None:  # noqa: D102
+        self.embedding = self.param(
+            "embedding",
+            lambda key: jax.random.uniform(
+                key, (self.vocab_size, self.embed_dim), minval=-0.1, maxval=0.1
+            ),
+        )
+        self.layers = [
+            self._param(f"{self.cell}_{i}", cell.init, d, h)
+            for i, (cell, (d, h)) in enumerate(zip(self.cells, self.layer_dims, strict=True))
+        ]
+        self.softmax = self._param(
+            "softmax", HEADS[self.head].init, self.vocab_size, self.feature_dim, self.embed_dim
+        )
+
+    def _param(self, name: str, init: Any, *sizes: int) -> Any:
+        """Declares a NamedTuple of parameters; flax stores it as a dict, so leaves have names."""
+        shapes = jax.eval_shape(lambda key: init(key, *sizes), jax.random.key(0))
+        return from_state_dict(
+            shapes, self.param(name, lambda key: to_state_dict(init(key, *sizes)))
+        )
+
+    @nn.nowrap
+    def init_params(self, key: Key[Array, ""]) -> Params:
+        """Draws the parameters; unlike flax's `init`, without an example batch."""
+        return self.init(key, method=lambda model: model.embedding)["params"]
+
+    @nn.nowrap
+    def initial_carry(self, batch_size: int) -> Carry:
+        """Returns the state of every layer at the start of a text: zeros."""
+        return tuple(
+            cell.initial_state(batch_size, h, self.dtype)
+            for cell, (_, h) in zip(self.cells, self.layer_dims, strict=True)
+        )
+
+    @nn.nowrap
+    def remembering(self, num_tokens: int) -> "RecurrentLM":
+        """Returns the model itself: its carry is its only memory."""
+        del num_tokens
+        return self
+
+    @nn.nowrap
+    def sample_masks(
+        self, key: Key[Array, ""], sequence_ids: Int[Array, "B"], batch: Window
+    ) -> dropout.Masks:
+        """Draws all masks of one window.
+
+        Args:
+          key: of this window; the same on every device.
+          sequence_ids: index of each sequence in the global batch. Masks of
+            activations depend on it; those of the embedding and of weights do not.
+          batch: only its number of steps is read.
+        """
+        keys = jax.random.split(key, 7)
+        key_embedding, key_input, key_hidden, key_output, key_weights, key_state, key_head = keys
+
+        def activations(key: Key[Array, ""], dim: int, rate: float) -> Array | None:
+            if self.dropout_kind == "locked":
+                return dropout.sample_locked(key, sequence_ids, dim, rate)
+            return dropout.sample_elementwise(key, sequence_ids, len(batch.inputs), dim, rate)
+
+        after_keys = (*jax.random.split(key_hidden, self.num_layers - 1), key_output)
+        after_rates = (self.hidden_dropout_rate,) * (self.num_layers - 1)
+        layers = []
+        for cell, (d, h), key_weight, key_h, key_after, rate in zip(
+            self.cells,
+            self.layer_dims,
+            jax.random.split(key_weights, self.num_layers),
+            jax.random.split(key_state, self.num_layers),
+            after_keys,
+            (*after_rates, self.output_dropout_rate),
+            strict=True,
+        ):
+            weights = dropout.sample_weight_drop(
+                key_weight,
+                jax.eval_shape(lambda key, c=cell, d=d, h=h: c.init(key, d, h), key),
+                cell.dropped,
+                cell.dropped_inputs,
+                self.weight_drop_rate,
+                self.input_weight_drop_rate,
+            )
+            state = dropout.sample_locked(key_h, sequence_ids, h, self.state_dropout_rate)
+            layers.append(
+                dropout.LayerMasks(
+                    weights, None if state is None else state[0], activations(key_after, h, rate)
+                )
+            )
+        return dropout.Masks(
+            embedding=dropout.sample_embedding(
+                key_embedding, self.vocab_size, self.embed_dropout_rate
+            ),
+            input=activations(key_input, self.embed_dim, self.input_dropout_rate),
+            layers=tuple(layers),
+            head=HEADS[self.head].sample_masks(key_head, sequence_ids),
+        )
+
+    @nn.nowrap
+    def score(
+        self, params: Params, batch: Window, carry: Carry, masks: dropout.Masks | None = None
+    ) -> Score:
+        """Scores a window, without holding all of its logits in memory."""
+
+        def score(model: "RecurrentLM") -> Score:
+            features, after = model.features(batch.inputs, carry, masks, batch.length)
+            nll, token_nll = HEADS[self.head].sum_nll(
+                model.softmax,
+                model.embedding,
+                features.dropped_hs,
+                batch.targets,
+                batch.weights,
+                None if masks is None else masks.head,
+            )
+            return Score(nll, jax.lax.stop_gradient(token_nll), features, after)
+
+        result: Any = self.apply({"params": params}, method=score)
+        return result
+
+    @nn.nowrap
+    def log_probs(
+        self, params: Params, inputs: Int[Array, "T B"], carry: Carry
+    ) -> tuple[Float[Array, "T B V"], Carry]:
+        """Returns the log-probability of every token after each input, in nats, and the carry."""
+
+        def log_probs(model: "RecurrentLM") -> tuple[Array, Carry]:
+            features, after = model.features(inputs, carry)
+            return HEADS[self.head].log_probs(
+                model.softmax, model.embedding, features.dropped_hs
+            ), after
+
+        result: Any = self.apply({"params": params}, method=log_probs)
+        return result
+
+    def features(
+        self,
+        inputs: Int[Array, "T B"],
+        carry: Carry,
+        masks: dropout.Masks | None = None,
+        length: Int[Array, ""] | int | None = None,
+    ) -> tuple[Features, Carry]:
+        """Returns the last layer's outputs and the carry after `length` steps.
+
+        Args:
+          inputs: token ids.
+          carry: from `initial_carry` or the previous window.
+          masks: from `sample_masks`; None for evaluation.
+          length: number of real steps; None for all T.
+        """
+        if masks is None:
+            masks = dropout.no_masks(self.num_layers)
+        xs = self.embedding[inputs]
+        if masks.embedding is not None:
+            xs = masks.embedding[inputs] * xs  # only the rows looked up, not all V
+        if self.dtype is not None:
+            xs = xs.astype(self.dtype)
+        return unroll_stack(self.cells, self.layers, carry, xs, masks, length)
