@@ -1,1 +1,1 @@
-"""The life of a run: devices, processes, signals, files. It knows no model; it takes trees."""
+"""The lifecycle of a run: devices, processes, signals, files. It knows trees, but no model."""

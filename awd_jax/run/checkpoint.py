@@ -1,7 +1,7 @@
-"""Checkpoints of a whole run: its tree of arrays, where it stands, whose it is.
+"""Checkpoints of a whole run: its arrays, its progress and its identity.
 
-A checkpoint has a number, that of windows trained on plus that of epochs validated: a
-run may be saved before a validation and after it.
+The number of a checkpoint is the number of windows trained on plus that of epochs validated,
+because a run may be saved both before and after a validation.
 """
 
 import contextlib
@@ -29,28 +29,28 @@ from awd_jax.run.store import Store
 
 
 class Restored(NamedTuple):
-    """A checkpoint, and what there is to say of damaged ones."""
+    """A restored checkpoint, and notes about damaged ones."""
 
     tree: PyTree  # of arrays on the host
     progress: Progress
-    notes: tuple[str, ...]  # in process 0; else there are none
+    notes: tuple[str, ...]  # only in process 0; empty in the others
 
 
 class Checkpoints(contextlib.AbstractContextManager):
     """The checkpoints of one run. Closing waits for the last save.
 
-    Trees are whole: nothing in them is split over devices or processes. Of several
-    processes, 0 alone reads and writes, and needs to see the directory; but all call every
-    method. What fails in process 0 fails in all; what is restored is the same in all.
+    Trees are whole: nothing in them is split over devices or processes. Only process 0 reads and
+    writes, and only it needs to see the directory, but every process must call every method. An
+    error in process 0 is raised in all processes, and all restore the same values.
 
     Args:
-      directory: of all its checkpoints.
-      identity: of the run. None for a reader, who may come while it still trains
-        and takes its checkpoints as they are.
+      directory: holds the checkpoints of the run.
+      identity: of the run, checked on every read. None only reads, without that check and without
+        changing anything, possibly while the run still trains.
 
     Raises:
-      InputError: no checkpoint has metrics that can be read. For a reader: one has not, or
-        there is no directory.
+      InputError: no checkpoint has readable metrics. Without an identity: one of them has none,
+        or there is no directory.
     """
 
     def __init__(self, directory: Path, identity: Identity | None = None) -> None:
@@ -65,31 +65,31 @@ class Checkpoints(contextlib.AbstractContextManager):
                         "holds no checkpoints",
                         "train first, or give --workdir",
                     )
-                local_devices()  # says in one line if there are none, which orbax does not
+                local_devices()  # its error is one line if there are none; orbax's is not
                 self._store = Store(directory, read_only=identity is None)
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
-            if kind is None or issubclass(kind, InterruptedRunError):  # all processes come here
+            if kind is None or issubclass(kind, InterruptedRunError):  # all processes get here
                 self.wait()
-            elif processes.is_first() and kind is not StorageError:  # which has been told
+            elif processes.is_first() and kind is not StorageError:  # which `save` or `wait` raised
                 self._store.wait()
         finally:
             if processes.is_first():
                 self._store.close()
 
     def save(self, tree: PyTree, progress: Progress, validation: Validation | None) -> None:
-        """Starts to save; returns when the tree may be donated.
+        """Starts to save; returns as soon as the tree may be donated.
 
         Args:
           tree: all arrays of the run.
-          progress: where it goes on.
-          validation: of the epoch that ends here; None in the midst of one, which is then
+          progress: where to resume.
+          validation: of the epoch that ends here; None within an epoch, whose checkpoints are
             never the best.
 
         Raises:
-          ValueError: there is no identity.
-          StorageError: this save or the one before it failed.
+          ValueError: the checkpoints were opened without an identity.
+          StorageError: this save or the previous one failed.
         """
         if self._identity is None:
             raise ValueError("these checkpoints were opened to be read: give an identity to save")
@@ -103,23 +103,23 @@ class Checkpoints(contextlib.AbstractContextManager):
         """Waits until the last save is on disk.
 
         Raises:
-          StorageError: it failed.
+          StorageError: the save failed.
         """
         with processes.together():
             if processes.is_first():
                 self._store.wait()
 
     def restore_latest(self, like: PyTree) -> Restored | None:
-        """The newest checkpoint that is whole, or None if there is none at all yet.
+        """Restores the newest undamaged checkpoint; None if there are no checkpoints yet.
 
-        A damaged one that is newer moves out of the way, to `damaged-NUMBER-...`
-        beside the directory of checkpoints, and is named in the notes.
+        Newer, damaged ones are moved out of the way, to `damaged-NUMBER-...` next to the
+        directory of checkpoints, and are named in the notes.
 
         Args:
           like: a tree of the same run, or its shapes; its values are not read.
 
         Raises:
-          InputError: all are damaged (nothing is moved), or of another run.
+          InputError: all checkpoints are damaged (nothing is moved), or belong to another run.
         """
         found = None
         with processes.together():
@@ -147,10 +147,10 @@ class Checkpoints(contextlib.AbstractContextManager):
         return None
 
     def best(self) -> Manifest:
-        """What is known of the checkpoint with the lowest validation loss.
+        """Returns the manifest of the checkpoint with the lowest validation loss.
 
         Raises:
-          InputError: no epoch has ended yet; or the checkpoint is damaged.
+          InputError: no epoch has ended yet, or the checkpoint is damaged.
         """
         content = None
         with processes.together():
@@ -159,20 +159,20 @@ class Checkpoints(contextlib.AbstractContextManager):
         return Manifest.from_json(processes.broadcast_json(content))
 
     def restore_best_params(self, like: PyTree) -> PyTree:
-        """The parameters that had the lowest validation loss, from wherever the tree has them.
+        """Restores the parameters with the lowest validation loss, raw or averaged.
 
         Args:
           like: parameters of the same model, or their shapes.
 
         Raises:
-          InputError: as `best`; or they have other shapes.
+          InputError: as `best`; or the parameters have other shapes.
         """
         params = like
         with processes.together():
             if processes.is_first():
                 number = self._store.best_number()
                 manifest = self._read_manifest(number)
-                assert manifest.validation is not None  # for it is the best
+                assert manifest.validation is not None  # the best one has been validated
                 params = self._restore(number, manifest, manifest.validation.params, like)
         return processes.broadcast_arrays(params)
 
@@ -183,12 +183,12 @@ class Checkpoints(contextlib.AbstractContextManager):
         return manifest
 
     def _restore(self, number: int, manifest: Manifest, prefix: str, like: PyTree) -> PyTree:
-        """A tree of the arrays whose paths are those of `like`, after the prefix."""
+        """Restores the arrays whose paths are the prefix plus those of `like`, as a tree."""
         arrays = self._store.read_arrays(number, manifest)
 
         def take(path: Any, leaf: Any) -> np.ndarray:
             name = prefix + jax.tree_util.keystr(path)
-            if leaf.size == 0:
+            if leaf.size == 0:  # not saved, see `by_path`
                 return np.zeros(leaf.shape, leaf.dtype)
             array = arrays.get(name, np.zeros(0))
             if (array.shape, array.dtype) != (leaf.shape, leaf.dtype):

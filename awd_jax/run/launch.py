@@ -1,4 +1,4 @@
-"""Many processes as one run: how each finds the others, and how it leaves them."""
+"""Several processes as one run: how a process joins the others, and how it leaves them."""
 
 import contextlib
 import os
@@ -15,31 +15,31 @@ from awd_jax import output
 from awd_jax.errors import InputError, LostProcessError, ProcessError, one_line
 from awd_jax.run.replicas import local_devices
 
-# An error of all processes ends them at the same time, one of a single process does not.
+# Seconds to wait for a common shutdown: an error in all processes ends them within this time.
 _SECONDS_TO_LEAVE = 5
-_LONGER = 60  # seconds that jax waits longer than we do: it would abort without a word of ours
+_LONGER = 60  # seconds that jax's timeout exceeds ours: jax would abort without our message
 
 
 class Place(NamedTuple):
-    """The place of a process among those of a run. What is None jax finds out by itself."""
+    """The place of a process among those of a run; jax detects the fields that are None."""
 
-    coordinator_address: str | None  # host:port, free for process 0 to listen at
+    coordinator_address: str | None  # host:port that process 0 can listen on
     num_processes: int | None
     process_id: int | None
-    start_timeout: int  # seconds until all must have come
+    start_timeout: int  # seconds until all must have joined
     heartbeat_timeout: int  # seconds of silence after which a process counts as dead
 
 
 def find_place(given: Place, distributed: bool, environment: Mapping[str, str]) -> Place | None:
-    """The place that flags and environment say; None of a process that is alone.
+    """Returns the place that flags and environment give; None for a process that runs alone.
 
     Args:
-      given: by flags, where they were.
-      distributed: whether jax shall find out what is not given.
-      environment: has JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID.
+      given: from the flags; None where a flag is not set.
+      distributed: whether jax should detect what is not given.
+      environment: may hold JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID.
 
     Raises:
-      InputError: they give a part of it only, or what cannot be.
+      InputError: they give only a part of the place, or an impossible one.
     """
     place = given._replace(
         coordinator_address=given.coordinator_address or environment.get("JAX_COORDINATOR_ADDRESS"),
@@ -53,20 +53,20 @@ def find_place(given: Place, distributed: bool, environment: Mapping[str, str]) 
     if missing and not distributed:
         raise InputError(
             " and ".join(missing),
-            "missing, where a part of it is given",
+            "missing, although a part of the place is given",
             "give all of --coordinator_address, --num_processes and --process_id, or "
             "--distributed where jax finds them (TPU pod, SLURM, Open MPI)",
         )
     address = place.coordinator_address
     if address is not None and not re.fullmatch(r"\S+:\d+", address):
         raise InputError(
-            f"--coordinator_address={address}", "must be host:port", "say localhost:1234"
+            f"--coordinator_address={address}", "must be host:port", "such as localhost:1234"
         )
     num, own = place.num_processes, place.process_id
     if num is not None and own is not None and not 0 <= own < num:
         raise InputError(
             f"--process_id={own} of --num_processes={num}",
-            "must be a number from 0 on, below that of processes",
+            "must be at least 0 and below the number of processes",
             "number the processes 0, 1, ...",
         )
     return place
@@ -83,14 +83,14 @@ def _number(given: int | None, environment: Mapping[str, str], name: str) -> int
 
 
 def join(place: Place) -> None:
-    """Waits until all processes have come. Ends this one with an error if they do not.
+    """Waits until all processes have joined; ends this one with an error if they do not.
 
     Raises:
-      InputError: jax cannot start, or find out what was not given; or it has no devices.
+      InputError: jax cannot start, cannot detect what was not given, or has no devices.
     """
-    # jax's own handler of SIGTERM would take it from ours, see `stops`.
+    # jax's own SIGTERM handler would replace ours, see `stops`.
     jax.config.update("jax_enable_preemption_service", False)
-    # jax would abort the process, with a stack trace and no names.
+    # jax would abort the process with a stack trace, without naming the missing ones.
     timer = threading.Timer(place.start_timeout, _give_up, [place])
     timer.daemon = True
     timer.start()
@@ -102,7 +102,7 @@ def join(place: Place) -> None:
             initialization_timeout=place.start_timeout + _LONGER,
             heartbeat_timeout_seconds=place.heartbeat_timeout,
         )
-    except Exception as error:  # of any cluster's detection, or of an address in use
+    except Exception as error:  # from any cluster's detection, or an address in use
         raise InputError(
             f"coordinator address {place.coordinator_address or 'that jax finds'}",
             f"jax cannot start there ({one_line(error)})",
@@ -111,7 +111,7 @@ def join(place: Place) -> None:
         ) from error
     finally:
         timer.cancel()
-    local_devices()  # to say in one line that there are none: what comes next asks how many
+    local_devices()  # its error is one line if there are none
 
 
 def _give_up(place: Place) -> None:
@@ -121,7 +121,7 @@ def _give_up(place: Place) -> None:
 
 
 def describe_missing(place: Place) -> str:
-    """Who did not come, as far as this process can know."""
+    """Says which processes did not come, as far as this one can know."""
     num, own, address = place.num_processes, place.process_id, place.coordinator_address
     if num is None or own is None or address is None:
         return "not all of the processes that jax has found came"
@@ -131,7 +131,7 @@ def describe_missing(place: Place) -> str:
     if len(others) > 1:
         return (
             f"of processes {', '.join(map(str, others))} some did not come: "
-            f"those that do not say so themselves (this is process {own} of {num})"
+            f"those that do not print this themselves (this is process {own} of {num})"
         )
     if others:
         return f"process {others[0]} of {num} did not come"
@@ -148,7 +148,7 @@ def _answers(address: str) -> bool:
 
 
 def explain_loss(error: Exception) -> LostProcessError | None:
-    """Says in one line that a collective lost another process; None of any other error."""
+    """Explains a collective's error that means a lost process; None for any other error."""
     if not jax.distributed.is_initialized():
         return None
     if not re.search(r"gloo|nccl|coordination|connection|socket|barrier", str(error), re.I):
@@ -161,7 +161,7 @@ def explain_loss(error: Exception) -> LostProcessError | None:
 
 
 def leave(exit_code: int, others_too: bool) -> NoReturn:
-    """Ends this process by an error, at once: nothing is printed after what the caller said.
+    """Ends this process at once: nothing is printed after what the caller printed.
 
     Args:
       exit_code: of the process.
@@ -171,11 +171,11 @@ def leave(exit_code: int, others_too: bool) -> NoReturn:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     if jax.distributed.is_initialized() and (others_too or jax.process_index() == 0):
-        # Alone, it would be aborted by jax's own shutdown, which waits for all. The
-        # others find it gone, by a connection that closes or by its heartbeat.
+        # jax's shutdown waits for all processes and then aborts: the timer is faster. The
+        # others notice by the closed connection or the missing heartbeat.
         timer = threading.Timer(_SECONDS_TO_LEAVE, os._exit, [exit_code])
         timer.daemon = True
         timer.start()
-        with contextlib.suppress(Exception):  # the others may be gone: our exit code counts
+        with contextlib.suppress(Exception):  # the others may be gone; our exit code counts
             jax.distributed.shutdown()
     os._exit(exit_code)

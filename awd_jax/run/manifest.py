@@ -1,4 +1,4 @@
-"""What lies beside the arrays of a checkpoint: where the run stands, whose it is, checksums."""
+"""The manifest of a checkpoint: the progress and identity of the run, and checksums."""
 
 import json
 import zlib
@@ -13,53 +13,54 @@ from awd_jax.errors import InputError, one_line
 from awd_jax.run.workdir import check_same
 
 FORMAT = 2
-FIX = "restore it from a copy, or start anew with another --workdir"
+FIX = "restore it from a copy, or start a new run with another --workdir"
 
 
 class DamagedError(InputError):
-    """A checkpoint is not what was saved."""
+    """A checkpoint differs from what was saved."""
 
 
 class Progress(NamedTuple):
-    """Where a run stands: everything else follows from (seed, step)."""
+    """How far a run has come; everything else follows from (seed, step)."""
 
     step: int  # windows trained on since the start of the run
     epoch: int  # from 1 on
-    window: int  # the next of this epoch
+    window: int  # next window of this epoch, from 0 on
     log_bytes: int  # length of the metrics log
-    best_nll: float  # the lowest validation loss so far; infinite before the first
+    best_nll: float  # lowest validation loss so far; infinite before the first
+    num_plateaus: int  # validations so far without a new best
 
 
 class Validation(NamedTuple):
-    """A validation, and what was validated."""
+    """A validation loss, and which parameters had it."""
 
-    nll: float
-    params: str  # where in the tree the parameters are: the path that is before each of theirs
+    nll: float  # nats per token
+    params: str  # path of those parameters in the tree, the prefix of each array's path
 
 
 class Identity(NamedTuple):
-    """What a run and its checkpoints must have in common."""
+    """What a run and its checkpoints must agree on."""
 
-    fields: dict[str, Any]  # as `workdir.describe` has them
+    fields: dict[str, Any]  # from `workdir.describe`
     vocabulary: tuple[str, ...]  # tokens in the order of their ids
 
 
 class Manifest(NamedTuple):
-    """All that is known of a checkpoint without its arrays."""
+    """Everything about a checkpoint except its arrays."""
 
     progress: Progress
-    validation: Validation | None  # of the epoch that ends here; None in the midst of one
+    validation: Validation | None  # of the epoch that ends here; None within an epoch
     identity: Identity
-    crc32: dict[str, int]  # of each array, by its path
+    crc32: dict[str, int]  # CRC-32 of each array, by its path
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What orbax ranks checkpoints by. In the midst of an epoch one is never the best."""
+        """Values that orbax ranks checkpoints by; one within an epoch is never the best."""
         nll = float("inf") if self.validation is None else self.validation.nll
         return {"valid_nll": nll, "step": self.progress.step}
 
     def to_json(self) -> dict[str, Any]:
-        """As a value that JSON knows."""
+        """Returns the manifest as a value that JSON can hold."""
         return {
             "format": FORMAT,
             "progress": self.progress._asdict(),
@@ -81,26 +82,26 @@ class Manifest(NamedTuple):
 
 
 def seal(manifest: Manifest) -> dict[str, Any]:
-    """The manifest as JSON, with a checksum of itself."""
+    """Returns the manifest as a value that JSON can hold, with a checksum of itself."""
     content = manifest.to_json()
     return {"content": content, "crc32": checksum_json(content)}
 
 
 def unseal(place: str, read: Callable[[], Any], metrics: dict[str, float] | None) -> Manifest:
-    """The manifest that `seal` sealed.
+    """Reads and checks a manifest that `seal` sealed.
 
     Args:
-      place: of the checkpoint, for messages.
-      read: reads what `seal` returned.
-      metrics: as they lie beside it.
+      place: names the checkpoint in messages.
+      read: returns what `seal` returned.
+      metrics: those stored next to the manifest.
 
     Raises:
-      InputError: it is damaged (DamagedError), or of another format.
+      InputError: it is damaged (DamagedError), or has another format.
     """
     try:
         sealed = read()
         content, crc32 = sealed["content"], sealed["crc32"]
-    except Exception as error:  # of orbax, or of a file with other content
+    except Exception as error:  # orbax raises many kinds; the content may be anything
         raise DamagedError(place, f"cannot be read ({one_line(error)})", FIX) from error
     if crc32 != checksum_json(content):
         raise DamagedError(place, "has a wrong checksum of its meta", FIX)
@@ -115,7 +116,7 @@ def unseal(place: str, read: Callable[[], Any], metrics: dict[str, float] | None
 
 
 def check_identity(place: str, theirs: Identity, ours: Identity) -> None:
-    """Checks that a checkpoint is one of this run.
+    """Checks that a checkpoint belongs to this run.
 
     Raises:
       InputError: it has another config, corpus or vocabulary.
@@ -130,24 +131,24 @@ def check_identity(place: str, theirs: Identity, ours: Identity) -> None:
 
 
 def by_path(tree: PyTree) -> dict[str, np.ndarray]:
-    """The arrays of a tree on the host by their paths; without those of no elements.
+    """Returns the arrays of a tree on the host by their paths, except those without elements.
 
-    So no structure is part of a checkpoint: orbax would make dicts of its tuples. And orbax
-    refuses an array of no elements.
+    A checkpoint therefore holds no structure, whose tuples orbax would turn into dicts. Arrays
+    without elements are left out because orbax refuses them.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if leaf.size}
 
 
 def checksum_json(content: Any) -> int:
-    """The CRC-32, which finds every flipped bit, of a value as JSON, in any order of its keys."""
+    """Returns the CRC-32 of a value as JSON; the order of keys does not matter."""
     return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 def checksum_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """The CRC-32 of each array."""
+    """Returns the CRC-32 of each array, which detects any single flipped bit."""
     return {
-        # As bytes: numpy gives no buffer of bfloat16.
+        # As bytes, because numpy exports no buffer of bfloat16.
         name: zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         for name, array in arrays.items()
     }

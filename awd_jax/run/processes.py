@@ -1,7 +1,7 @@
-"""What the processes of a run tell one another; of one process alone, nothing.
+"""Communication between the processes of a run; a single process communicates nothing.
 
-All but `count` and `is_first` are called by every process at the same place of
-the program, and wait there for the others.
+Except for `count` and `is_first`, every process must call these functions at the same point of
+the program, where they wait for one another.
 """
 
 import contextlib
@@ -17,22 +17,22 @@ from awd_jax.errors import InputError, ProcessError, RunError
 
 
 def count() -> int:
-    """How many processes the run has."""
-    # jax starts its backend to say so, which fails where there is none.
+    """Returns the number of processes of the run."""
+    # jax.process_count() starts the backend, which fails if there is none.
     return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Whether this is process 0, which alone writes, logs and prints."""
+    """Returns whether this is process 0, the only one that writes, logs and prints."""
     return count() == 1 or jax.process_index() == 0
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """What fails in one process, by a RunError, fails in all of them.
+    """Makes a RunError in the body of one process fail all processes.
 
     Raises:
-      RunError: the body's own; or that another process had one (ProcessError).
+      RunError: the body's own, or a ProcessError if another process raised one.
     """
     if count() == 1:
         yield
@@ -51,7 +51,7 @@ def together() -> Iterator[None]:
 
 
 def broadcast_json(value: Any) -> Any:
-    """The value of process 0, as JSON gives it back; those of the others do not matter."""
+    """Returns process 0's value, as decoded from JSON; the others' values do not matter."""
     if count() == 1:
         return value
     content = np.frombuffer(json.dumps(value).encode() if is_first() else b"", np.uint8)
@@ -60,14 +60,14 @@ def broadcast_json(value: Any) -> Any:
 
 
 def broadcast_arrays(tree: Any) -> Any:
-    """The arrays of process 0, bit for bit; those of the others give shapes and dtypes."""
+    """Returns process 0's arrays, bit for bit; the others' arrays give shapes and dtypes."""
     if count() == 1:
         return tree
     leaves, structure = jax.tree.flatten(tree)
     sizes = [np.dtype(leaf.dtype).itemsize * leaf.size for leaf in leaves]
     content = b"".join(np.asarray(leaf).tobytes() for leaf in leaves) if is_first() else b""
-    told = _broadcast_bytes(np.frombuffer(content, np.uint8), sum(sizes))
-    parts = np.split(told, np.cumsum(sizes)[:-1])
+    received = _broadcast_bytes(np.frombuffer(content, np.uint8), sum(sizes))
+    parts = np.split(received, np.cumsum(sizes)[:-1])
     arrays = [
         part.view(leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)
     ]
@@ -75,7 +75,7 @@ def broadcast_arrays(tree: Any) -> Any:
 
 
 def gather_rows(tree: Any) -> Any:
-    """The rows of all processes, those of process 0 first, on the host of each."""
+    """Returns the rows of all processes, process 0's first, on the host of each."""
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
@@ -83,11 +83,11 @@ def check_same(fields: dict[str, Any], but: tuple[str, ...]) -> None:
     """Checks that what a run depends on is the same in every process.
 
     Args:
-      fields: by name, values that JSON knows.
-      but: names of those that may differ.
+      fields: values that JSON can hold, by name.
+      but: names of fields that may differ.
 
     Raises:
-      InputError: it is not; the process that differs from process 0 names the first field.
+      InputError: this process differs from process 0; names the first differing field.
       ProcessError: another process differs.
     """
     if count() == 1:
@@ -104,5 +104,5 @@ def check_same(fields: dict[str, Any], but: tuple[str, ...]) -> None:
 
 
 def _broadcast_bytes(content: np.ndarray, size: int) -> np.ndarray:
-    # As bytes: jax broadcasts by a sum, which would make 0 of -0.
+    # As bytes, because jax broadcasts by a sum, which would turn -0 into 0.
     return multihost_utils.broadcast_one_to_all(content if is_first() else np.zeros(size, np.uint8))

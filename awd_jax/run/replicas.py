@@ -1,7 +1,7 @@
-"""The devices of a run and their axis, which nobody else knows.
+"""The devices of a run and their array axis, which only this file handles.
 
-Every leaf of a carry has B, the sequences of the batch, first. Every array of a batch has B second,
-and every scalar of it belongs to the whole batch. Over n devices B becomes two axes, n and B / n.
+Every leaf of a carry has the batch axis B first. Every array of a batch has B second, and every
+scalar belongs to the whole batch. Over n devices, B becomes two axes, n and B / n.
 """
 
 import os
@@ -16,9 +16,9 @@ from ml_collections import ConfigDict
 from awd_jax.errors import InputError, one_line
 from awd_jax.run import processes
 
-AXIS = "replicas"  # by which a function knows of the other replicas
+AXIS = "replicas"  # axis name, for collectives over the replicas
 
-# Settings of jax for debugging with which nothing of ours can run.
+# Debugging settings of jax with which this program cannot run, and why.
 _UNUSABLE = {
     "jax_debug_infs": "infinity stands for a loss not yet known and a token not to be drawn",
     "jax_transfer_guard": "windows and keys are put on the device where they are used",
@@ -30,10 +30,10 @@ _UNUSABLE = {
 
 
 def local_devices() -> list[jax.Device]:
-    """The devices of this process.
+    """Returns the devices of this process.
 
     Raises:
-      InputError: jax finds none, or has a setting with which nothing of ours can run.
+      InputError: jax finds none, or has a setting with which this program cannot run.
     """
     for name, why in _UNUSABLE.items():
         value = getattr(jax.config, name)
@@ -48,10 +48,10 @@ def local_devices() -> list[jax.Device]:
 
 
 def choose_replicas(config: ConfigDict) -> "Replicas":
-    """The devices that the config's group `train` asks for: of all processes, process 0 first.
+    """Returns the devices that the config's group `train` asks for, process 0's first.
 
     Raises:
-      InputError: there are not so many, or jax finds none.
+      InputError: this process has fewer, or jax finds none.
     """
     devices = local_devices()
     if config.num_devices > len(devices):
@@ -60,7 +60,7 @@ def choose_replicas(config: ConfigDict) -> "Replicas":
             f"this machine has {len(devices)}",
             "ask for fewer, or for 0 to use all",
         )
-    # By process, not by id: on a pod the ids of neighbours may lie in several processes.
+    # By process, not by id: on a pod, neighbouring ids may belong to different processes.
     places = range(jax.process_count())
     return Replicas([d for p in places for d in jax.local_devices(p)[: config.num_devices or None]])
 
@@ -68,7 +68,7 @@ def choose_replicas(config: ConfigDict) -> "Replicas":
 class Replicas:
     """Devices that run one program, each on its own part of every batch.
 
-    Every process has equally many of them, and sequences in the order of the processes.
+    Every process has the same number of them; sequences are assigned in the order of processes.
     """
 
     def __init__(self, devices: Sequence[jax.Device]) -> None:
@@ -80,15 +80,15 @@ class Replicas:
         self._max = self.pmap(lambda row: jax.lax.pmax(row, AXIS), (0,), None, ())
 
     def describe(self) -> str:
-        """How many there are, of what kind, in how many processes."""
+        """Says how many devices there are, of what kind, in how many processes."""
         where = f" in {jax.process_count()} processes" * (jax.process_count() > 1)
         return f"{self.count} {jax.default_backend()}{where}"
 
     def check_batch(self, config: ConfigDict) -> None:
-        """Checks that the devices share the batch of the config's group `train` evenly.
+        """Checks that the devices divide the batch of the config's group `train`.
 
         Raises:
-          InputError: they do not; it names the nearest batch sizes that would do.
+          InputError: they do not; names the nearest batch sizes that they divide.
         """
         over = config.batch_size % self.count
         if over:
@@ -103,79 +103,81 @@ class Replicas:
             )
 
     def width(self, batch_size: int) -> int:
-        """How many sequences the devices of this process take, idle ones among them."""
+        """Returns how many sequences the devices of this process hold, idle ones included."""
         return -(-batch_size // self.count) * self.num_local
 
     def share(self, batch_size: int) -> slice:
-        """The sequences of this process.
+        """Returns which sequences of the batch belong to this process.
 
-        Where the devices do not divide B, it is as if there were more sequences at the end: a
-        process has fewer than its width, or none.
+        If the devices do not divide B, the slices of the last processes reach past the end of
+        the batch: they get fewer sequences than their width, or none.
         """
         start = jax.process_index() * self.width(batch_size)
         return slice(start, start + self.width(batch_size))
 
     def split(self, batch: PyTree, width: int) -> PyTree:
-        """This process's part of a batch over its devices: [T, B, ...] to [T, n, width / n, ...].
+        """Splits this process's part of a batch: [T, B, ...] to [n, T, width / n, ...].
 
-        Idle sequences, all zeros, fill it up to `width`: so their weights are 0.
+        Pads it to `width` with idle sequences of zeros, whose weights are therefore 0. Every
+        device gets all scalars, as they belong to the whole batch.
         """
+        n = self.num_local
 
         def split_array(array: Any) -> Any:
             if np.ndim(array) == 0:
-                return array
+                return np.broadcast_to(array, n)
             length, own, *rest = array.shape
             idle = [(0, 0), (0, width - own), *((0, 0) for _ in rest)]
-            shape = (length, self.num_local, width // self.num_local, *rest)
-            return np.pad(array, idle).reshape(shape)
+            parts = np.pad(array, idle).reshape(length, n, width // n, *rest)
+            return np.moveaxis(parts, 1, 0)
 
         return jax.tree.map(split_array, batch)
 
     def split_carry(self, carry: PyTree) -> PyTree:
-        """This process's carry over its devices: [B, ...] to [n, B / n, ...]."""
+        """Splits this process's carry over its devices: [B, ...] to [n, B / n, ...]."""
         n = self.num_local
-        # Sizes in full: of a leaf without elements, such as [B, 0, D], -1 could be anything.
+        # Not -1, which is ambiguous for a leaf without elements, such as [B, 0, D].
         return jax.tree.map(lambda s: s.reshape(n, len(s) // n, *s.shape[1:]), carry)
 
     def merge_carry(self, carry: PyTree) -> PyTree:
-        """The inverse of `split_carry`: the same for any number of devices."""
+        """Inverts `split_carry`; the result is the same for any number of devices."""
         return jax.tree.map(lambda s: s.reshape(s.shape[0] * s.shape[1], *s.shape[2:]), carry)
 
     def gather_carry(self, carry: PyTree) -> PyTree:
-        """A split carry as the whole one of all processes, on the host of each."""
+        """Returns the whole carry of all processes, on the host of each, from split ones."""
         return processes.gather_rows(self.merge_carry(jax.device_get(carry)))
 
     def scatter_carry(self, carry: PyTree) -> PyTree:
-        """The inverse of `gather_carry`, for any number of processes and devices."""
+        """Inverts `gather_carry`, for any number of processes and devices."""
         return self.split_carry(jax.tree.map(lambda s: s[self.share(len(s))], carry))
 
     def put(self, tree: PyTree, axes: Any, *, donate: bool) -> PyTree:
-        """The tree on the devices, in the layout that programs with these axes are compiled for.
+        """Puts a tree on the devices, in the layout that programs with these axes are compiled for.
 
-        Where an array lies is part of what a program is compiled for: what did not come out of a
-        step must pass through here, or the step is compiled again for it.
+        A program is compiled for the placement of its arguments: any state that is not the output
+        of a step must pass through here, or the step is compiled again for it.
 
         Args:
-          tree: of arrays, split already where `axes` has an axis.
-          axes: the axis of devices of each array, or None; a prefix of the tree.
-          donate: whether the arrays may be taken: then nothing is copied for a single device.
+          tree: arrays, already split where `axes` has an axis.
+          axes: the device axis of each array, or None; a prefix of the tree.
+          donate: whether the arrays may be donated; a single device then copies nothing.
         """
-        is_donated = donate and self.count == 1  # what goes to several must be copied
+        is_donated = donate and self.count == 1  # several devices need copies
         key = (jax.tree.structure(axes), *jax.tree.leaves(axes), is_donated)
         if key not in self._identities:
             given = (0,) if is_donated else ()
             self._identities[key] = self.pmap(lambda tree, _: tree, (axes, 0), axes, given)
-        # pmap needs an argument with the axis, which a tree with an empty carry has not.
+        # The zeros: pmap needs an argument with the axis, and an empty carry has none.
         return self._identities[key](tree, np.zeros(self.num_local))
 
     def most(self, votes: Int[np.ndarray, "k"]) -> Int[jax.Array, "k"]:
-        """The largest of all processes' votes, each for itself. It does not wait for them."""
+        """Returns the elementwise maximum of all processes' votes, without waiting for them."""
         return self._max(np.tile(votes, (self.num_local, 1)))
 
     def pmap(
         self, function: Callable, in_axes: tuple, out_axes: Any, donate: tuple[int, ...]
     ) -> Callable:
-        """The function on every device at once, as `jax.pmap` has it, under the name AXIS."""
+        """Maps a function over the devices by `jax.pmap`, with AXIS as the axis name."""
         return jax.pmap(
             function,
             axis_name=AXIS,

@@ -1,4 +1,4 @@
-"""What a run tells: a metrics log, TensorBoard, a bar on a terminal, a line an epoch."""
+"""The reports of a run: metrics log, TensorBoard, progress bar, and a line per epoch."""
 
 import contextlib
 import math
@@ -22,24 +22,23 @@ from awd_jax.run import processes
 
 
 def perplexity(nll: float) -> float:
-    """exp of a mean NLL in nats per token; infinite where no float holds it."""
+    """Returns exp of a mean NLL in nats per token; infinite if no float can hold it."""
     return math.inf if nll > 709 else math.exp(nll)
 
 
 def describe_nll(nll: float, level: str) -> str:
-    """A mean NLL in nats per token, in the unit that the field uses for such tokens."""
+    """Formats a mean NLL in nats per token: perplexity for words, else bits per token."""
     if level == "word":
         return f"perplexity {perplexity(nll):.2f}"
     return f"{nll / math.log(2):.4f} bits"
 
 
 class Report(contextlib.AbstractContextManager):
-    """The reports of one run, in its workdir: process 0 writes them, the others hear if it could.
+    """The reports of one run, in its workdir. Process 0 writes them; its errors are raised in all.
 
-    `metrics.jsonl` holds what the run computed, one JSON object a line: the
-    same, bit for bit, however often the run was stopped and resumed. What
-    depends on the machine is in `timing.jsonl`. TensorBoard shows both, with what
-    was computed twice shown twice.
+    `metrics.jsonl` holds what the run computed, one JSON object per line: the same, bit for bit,
+    however often the run was stopped and resumed. `timing.jsonl` holds what depends on the
+    machine. TensorBoard shows both; what was computed twice appears twice.
 
     Raises:
       StorageError: a file cannot be written.
@@ -48,7 +47,7 @@ class Report(contextlib.AbstractContextManager):
     def __init__(self, workdir: Path) -> None:
         self._workdir = workdir
         self._speaks = processes.is_first()
-        self._metrics: BinaryIO  # all three in process 0
+        self._metrics: BinaryIO  # these three in process 0 only
         self._timing: BinaryIO
         self._tensorboard: EventsWriter
         with processes.together():
@@ -60,27 +59,27 @@ class Report(contextlib.AbstractContextManager):
             self._metrics = (self._workdir / "metrics.jsonl").open("ab")
             self._timing = (self._workdir / "timing.jsonl").open("ab")
             tensorboard.mkdir(exist_ok=True)
-            # Not SummaryWriter: its thread ends on a full disk, and then its queue blocks for ever.
+            # Not SummaryWriter: its thread ends on a full disk, and then its queue blocks forever.
             self._tensorboard = EventsWriter(str(tensorboard / "events"))
         except OSError as error:
             raise StorageError(str(error.filename), error) from error
 
     def __exit__(self, *error: object) -> None:
-        # All lines are on disk already; what a full disk refused has been said.
+        # All lines are on disk already; an error of a full disk has been raised before.
         if processes.is_first():
             for file in (self._metrics, self._timing, self._tensorboard):
                 with contextlib.suppress(OSError):
                     file.close()
 
     def rewind(self, log_bytes: int) -> None:
-        """Drops what the metrics log holds after a checkpoint: it will be computed again."""
+        """Drops the lines of the metrics log after a checkpoint: they will be computed again."""
         with processes.together():
             if processes.is_first():
                 self._rewind(log_bytes)
 
     def _rewind(self, log_bytes: int) -> None:
         if self.log_bytes < log_bytes:
-            self.say(f"{self._metrics.name} has lost lines: it goes on where it ends")
+            self.say(f"{self._metrics.name} has lost lines: new ones follow the last that is left")
         try:
             self._metrics.truncate(min(log_bytes, self.log_bytes))
             self._metrics.seek(0, os.SEEK_END)
@@ -89,17 +88,17 @@ class Report(contextlib.AbstractContextManager):
 
     @property
     def log_bytes(self) -> int:
-        """Length of the metrics log; 0 where this process does not write it."""
+        """Length of the metrics log in bytes; 0 in a process that does not write it."""
         return self._metrics.tell() if processes.is_first() else 0
 
     def metrics(self, step: int, values: Mapping[str, float | int]) -> None:
-        """Adds a line to the metrics log, on disk when this returns."""
+        """Adds a line to the metrics log; it is on disk when this returns."""
         with processes.together():
             if processes.is_first():
                 self._add(self._metrics, step, values)
 
     def timing(self, step: int, values: Mapping[str, float | int]) -> None:
-        """Adds a line to the log of what depends on the machine, with the memory used so far."""
+        """Adds a line to the timing log, with the peak memory of the process so far."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         with processes.together():
             if processes.is_first():
@@ -119,7 +118,7 @@ class Report(contextlib.AbstractContextManager):
             raise StorageError(file.name, error) from error
 
     def bar(self, windows: range, num_windows: int, epoch: int) -> tqdm:
-        """A progress bar over the windows of an epoch; none where there is no terminal."""
+        """Returns a progress bar over the windows of an epoch; silent without a terminal."""
         return tqdm(
             windows,
             initial=windows.start,
@@ -131,9 +130,9 @@ class Report(contextlib.AbstractContextManager):
         )
 
     def say(self, line: str) -> None:
-        """Prints one readable line in process 0, below which a bar may go on.
+        """Prints a line in process 0, above a progress bar if there is one.
 
-        A run outlives its terminal: where the line cannot be printed, it says so once on
+        A run can outlive its terminal: if the line cannot be printed, this says so once on
         standard error, and prints no more.
         """
         if not self._speaks:
@@ -141,7 +140,7 @@ class Report(contextlib.AbstractContextManager):
         try:
             with tqdm.external_write_mode(file=sys.stdout):
                 output.write_line(sys.stdout, line)
-        except (OSError, ValueError) as error:  # ValueError: it has been closed
+        except (OSError, ValueError) as error:  # ValueError: stdout is closed
             self._speaks = False
             output.give_up(sys.stdout)
             output.complain(

@@ -1,4 +1,4 @@
-"""When a run saves and when it stops: signals, and the vote on them among processes."""
+"""When a run saves and when it stops: signals, and the vote of the processes on both."""
 
 import contextlib
 import signal
@@ -18,9 +18,9 @@ from awd_jax.run.replicas import Replicas
 
 
 class Interruption(contextlib.AbstractContextManager):
-    """SIGTERM, SIGHUP and Ctrl-C, remembered until the run reaches a point to resume from.
+    """Remembers SIGTERM, SIGHUP and Ctrl-C until the run reaches a point that it can resume from.
 
-    While it is entered, a first signal is noted; a second one acts at once, as usual.
+    Inside the context, a first signal is only noted; a second one acts at once, as usual.
     """
 
     def __init__(self) -> None:
@@ -46,12 +46,12 @@ class Interruption(contextlib.AbstractContextManager):
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the body by an error, as Ctrl-C does: nothing stays half-written.
+    """Makes SIGTERM and SIGHUP raise in the body, as Ctrl-C does, so nothing stays half-written.
 
-    A second one acts at once, as usual.
+    A second signal acts at once, as usual.
 
     Raises:
-      InterruptedRunError: one came.
+      InterruptedRunError: a signal came.
     """
 
     def end(signum: int, frame: FrameType | None) -> None:
@@ -67,10 +67,10 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def _handle(signums: tuple[signal.Signals, ...], handler: Any) -> dict[int, Any]:
-    """Sets a handler, and returns those before it."""
-    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+    """Sets a handler, and returns the previous handlers."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
         return {}
-    # An ignored signal stays so: `nohup` lets a run outlive its terminal that way.
+    # An ignored signal stays ignored: so `nohup` lets a run outlive its terminal.
     heard = [s for s in signums if signal.getsignal(s) is not signal.SIG_IGN]
     return {signum: signal.signal(signum, handler) for signum in heard}
 
@@ -81,9 +81,9 @@ def _restore(handlers: dict[int, Any]) -> None:
 
 
 class Wish(NamedTuple):
-    """What a process would do after a window."""
+    """What a process wants to do after a window."""
 
-    signum: int  # the signal that came; 0 of none
+    signum: int  # the signal that came; 0 if none did
     save: int  # 1 if it is time to save
 
 
@@ -91,10 +91,10 @@ NOTHING = Wish(0, 0)
 
 
 class Agreement:
-    """If one process wants to save or stop, all do, one window later.
+    """Lets all processes save or stop if one of them wants to, one window later.
 
-    Each vote is read a window after it is cast, so no step waits for it. A process that is alone
-    acts after the same window.
+    Each vote is read one window after it is cast, so no step waits for it. A single process acts
+    after the same window.
     """
 
     def __init__(self, config: ConfigDict, interruption: Interruption, replicas: Replicas) -> None:
@@ -107,10 +107,10 @@ class Agreement:
         self._agreed = NOTHING
 
     def ask(self, windows_done: int = 0) -> bool:
-        """Asks all processes, after each window; returns whether to save now.
+        """Takes a vote of all processes after each window; returns whether to save now.
 
         Args:
-          windows_done: of the epoch; 0 in an evaluation, where nothing is saved.
+          windows_done: in this epoch; 0 in an evaluation, where nothing is saved.
         """
         config = self._config
         is_late = time.monotonic() - self._last_save > 60 * config.checkpoint_minutes
@@ -125,7 +125,7 @@ class Agreement:
         return bool(by_steps or self._agreed.save or self._agreed.signum)
 
     def saved(self) -> None:
-        """Notes that all have saved just now: nobody needs to wish it any more."""
+        """Notes that all have just saved, so votes cast before are void."""
         self._last_save = time.monotonic()
         self._asked = NOTHING
 
@@ -133,7 +133,7 @@ class Agreement:
         """Ends the run if all know of a signal.
 
         Args:
-          where: the run stands, for the message.
+          where: where the run is, for the message.
 
         Raises:
           InterruptedRunError: they do.

@@ -1,7 +1,7 @@
 """Numbered checkpoints in a directory, through orbax: asynchronous, atomic, checked.
 
-Each has a directory with `state` (arrays by name), `meta` (its manifest) and `metrics` (what
-orbax ranks by). The two latest are kept, and the best. The only file that knows orbax.
+Each is a directory with `state` (arrays by name), `meta` (its manifest) and `metrics` (what orbax
+ranks by). The two latest and the best are kept. Only this file uses orbax.
 """
 
 import contextlib
@@ -30,14 +30,14 @@ _DISCARDED = "discarded"
 
 
 class Store:
-    """The checkpoints of a directory, for one process.
+    """The checkpoints in a directory, for one process.
 
     Args:
-      directory: of all of them; made if it is not there.
-      read_only: leaves everything as it is.
+      directory: holds the checkpoints; created if it does not exist, unless read-only.
+      read_only: changes nothing on disk.
 
     Raises:
-      InputError: none has metrics that can be read; or one has not, where all stay as they are.
+      InputError: no checkpoint has readable metrics; if read-only, one of them has none.
     """
 
     def __init__(self, directory: Path, *, read_only: bool) -> None:
@@ -58,16 +58,16 @@ class Store:
                 best_mode="min",
                 preservation_policy=policy.AnyPreservationPolicy(
                     [
-                        policy.LatestN(2),  # the older one, should the newer be damaged
+                        policy.LatestN(2),  # the older one in case the newer is damaged
                         policy.BestN(get_metric_fn=_rank, reverse=True, n=1),
                     ]
                 ),
-                create=False,  # orbax cannot, for one of several processes
+                create=False,  # orbax cannot, in one of several processes
                 cleanup_tmp_directories=not read_only,
-                # Moved at once, then deleted by us: a kill must not leave half of a checkpoint.
+                # Moved in one step, then deleted by us: a kill must not leave half a checkpoint.
                 todelete_subdir=None if read_only else _DISCARDED,
                 read_only=read_only,
-                # Else orbax waits for the other processes, none of which comes here.
+                # Otherwise orbax waits for the other processes, which never get here.
                 multiprocessing_options=ocp.options.MultiprocessingOptions(
                     active_processes=None if processes.count() == 1 else {0}
                 ),
@@ -75,7 +75,7 @@ class Store:
         )
 
     def close(self) -> None:
-        """Ends it. A save that failed is told by `wait`, not here."""
+        """Closes the store. The error of a failed save is raised by `wait`, not here."""
         with contextlib.suppress(Exception):
             self._manager.close()
         self._delete_discarded()
@@ -84,7 +84,7 @@ class Store:
         """Starts to write a checkpoint.
 
         Raises:
-          StorageError: it or the one before it cannot be written.
+          StorageError: it or the previous one cannot be written.
         """
         self.wait()
         self._delete_discarded()
@@ -98,7 +98,7 @@ class Store:
             )
 
     def wait(self) -> None:
-        """Waits until what was written last is on disk.
+        """Waits until the last checkpoint is on disk.
 
         Raises:
           StorageError: it cannot be written.
@@ -110,20 +110,20 @@ class Store:
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # of any of the layers below
+        except Exception as error:  # orbax and tensorstore raise many kinds
             raise StorageError(f"checkpoint in {self._directory}", error) from error
 
     def numbers(self) -> list[int]:
-        """Those of all checkpoints, the newest first."""
+        """Returns the numbers of all checkpoints, the newest first."""
         return sorted(self._manager.all_steps(), reverse=True)
 
     def best_number(self) -> int:
-        """That of the checkpoint with the lowest validation loss.
+        """Returns the number of the checkpoint with the lowest validation loss.
 
         Raises:
           InputError: no epoch has ended yet.
         """
-        self.wait()  # metrics are there once they are on disk
+        self.wait()  # metrics can be read once they are on disk
         number = self._manager.best_step()
         if number is None or math.isinf(self._manager.metrics(number)["valid_nll"]):
             raise InputError(
@@ -132,14 +132,14 @@ class Store:
         return number
 
     def describe(self, number: int) -> str:
-        """A checkpoint, for messages."""
+        """Names a checkpoint in messages."""
         return f"checkpoint {self._directory / str(number)}"
 
     def read_manifest(self, number: int) -> Manifest:
-        """What lies beside the arrays of a checkpoint.
+        """Reads and checks the manifest of a checkpoint.
 
         Raises:
-          InputError: it is damaged (DamagedError), or of another format.
+          InputError: it is damaged (DamagedError), or has another format.
         """
         args = ocp.args.Composite(meta=ocp.args.JsonRestore())
         return unseal(
@@ -149,10 +149,10 @@ class Store:
         )
 
     def read_arrays(self, number: int, manifest: Manifest) -> dict[str, np.ndarray]:
-        """All arrays of a checkpoint, as they were written.
+        """Reads and checks all arrays of a checkpoint.
 
         Raises:
-          DamagedError: they are not what the manifest says of them.
+          DamagedError: they cannot be read, or differ from the manifest's checksums.
         """
         place = self.describe(number)
         args = ocp.args.Composite(state=ocp.args.StandardRestore())
@@ -168,7 +168,7 @@ class Store:
         return arrays
 
     def set_aside(self, damaged: dict[int, DamagedError]) -> list[str]:
-        """Moves damaged checkpoints out of the way; returns what there is to say of them."""
+        """Moves damaged checkpoints out of the way; returns a note about each."""
         notes = [self._set_aside(number, error) for number, error in damaged.items()]
         self._manager.reload()
         return notes
@@ -184,20 +184,20 @@ class Store:
 
 
 def _rank(metrics: dict[str, float]) -> tuple[float, float]:
-    """The best comes first: the lowest loss, and the earliest of equal ones."""
+    """Returns a sort key: the lowest loss comes first, then the earliest step."""
     return metrics["valid_nll"], float(metrics["step"])
 
 
 def _numbers(directory: Path) -> list[int]:
-    """Those of the checkpoints; a directory whose name is no number is an unfinished save."""
+    """Returns the numbers of the checkpoints; any other directory is an unfinished save."""
     paths = directory.iterdir() if directory.is_dir() else ()
     return [int(path.name) for path in paths if path.name.isdigit()]
 
 
 def _find_unreadable(directory: Path) -> dict[int, DamagedError]:
-    """The checkpoints without metrics, each with what is wrong.
+    """Returns the checkpoints without readable metrics, each with its error.
 
-    Orbax reads all metrics at once, and fails at or passes over what it cannot read.
+    Orbax reads all metrics at once, and fails on or skips what it cannot read.
     """
     damaged = {}
     for number in _numbers(directory):

@@ -18,11 +18,12 @@ from awd_jax.files import whole_file
 from awd_jax.recipe import flatten
 from awd_jax.run import processes
 
-# Fields that say where and how long a run goes, not what it computes: they may change at a resume.
+# Fields that say where, how and for how long a run goes, not what it computes: a resume may change
+# them. (Another backend rounds otherwise.)
 FREE_FIELDS = frozenset(
     {
         "data.dir",
-        "model.lstm_backend",
+        "model.backend",
         "train.num_epochs",
         "train.num_devices",
         "train.checkpoint_minutes",
@@ -30,8 +31,8 @@ FREE_FIELDS = frozenset(
         "train.num_samples",
     }
 )
-# Settings of jax, by their default, that change the arrays of a run on any machine: another
-# generator or number format, silently mixed in at a resume, would make it a run of neither.
+# Settings of jax, with their defaults, that change the arrays of a run on any machine: a resume
+# under another generator or number format would silently mix two different runs.
 _JAX_DEFAULTS = {
     "jax_enable_x64": False,
     "jax_default_prng_impl": "threefry2x32",
@@ -39,32 +40,32 @@ _JAX_DEFAULTS = {
     "jax_random_seed_offset": 0,
     "jax_default_matmul_precision": None,
 }
-# The groups that make a run what it is; the others belong to tasks that start from its result.
+# The groups that define a run; the others belong to tasks that start from its result.
 _OWN_GROUPS = ("name", "data", "model", "optimizer", "train")
-CHECKPOINTS = "checkpoints"  # the directory in a workdir that holds them
+CHECKPOINTS = "checkpoints"  # the directory of checkpoints in a workdir
 _NUM_SHOWN = 3
 
 
 def describe(config: ConfigDict, fingerprint: dict[str, str]) -> dict[str, Any]:
-    """What a run depends on: config fields, the data by its fingerprint, settings of jax."""
+    """Returns what a run depends on: config fields, fingerprint of the data, settings of jax."""
     own = {name: v for name, v in flatten(config).items() if name.split(".")[0] in _OWN_GROUPS}
-    fields = json.loads(json.dumps(own))  # as it comes back from the file
+    fields = json.loads(json.dumps(own))  # as read back from the file: no tuples
     return fields | fingerprint | jax_settings()
 
 
 def jax_settings() -> dict[str, Any]:
-    """The settings of jax, by flag or environment (JAX_ENABLE_X64, ...), that a run depends on."""
+    """Returns the jax settings (flags or JAX_ENABLE_X64, ...) that a run depends on."""
     return {name: getattr(jax.config, name) for name in _JAX_DEFAULTS}
 
 
 def check_checkpoints_can_be_read(workdir: Path) -> None:
-    """Checks that orbax will find in this directory what it wrote there.
+    """Checks that orbax can read back what it writes to this directory.
 
-    It takes the path for a pattern when it merges the parts of a checkpoint, and gives it to
-    libraries that know UTF-8 only. What it saved elsewhere could never be read.
+    Orbax treats the path as a glob pattern when it merges the parts of a checkpoint, and passes
+    it to libraries that accept UTF-8 only. In other paths it could save, but never restore.
 
     Raises:
-      InputError: the path has a character of patterns, or is not UTF-8.
+      InputError: the path has a character of glob patterns, or is not UTF-8.
     """
     path = str(workdir.absolute())
     bad = re.search(r"[*?\[\]\\]|[\ud800-\udfff]", path)
@@ -77,10 +78,10 @@ def check_checkpoints_can_be_read(workdir: Path) -> None:
 
 
 def check_same(place: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Checks that two runs, each as `describe` has it, compute the same.
+    """Checks that two runs, each as `describe` returns it, compute the same.
 
     Raises:
-      InputError: they differ; it names the first fields.
+      InputError: they differ; names the first differing fields.
     """
     differing = [
         f"{name} = {theirs.get(name)!r} there, {ours.get(name)!r} here"
@@ -98,13 +99,13 @@ def check_same(place: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None
 
 @contextlib.contextmanager
 def open_workdir(workdir: Path, fields: dict[str, Any]) -> Iterator[None]:
-    """Makes the directory of a new run, or checks that it is that of this run; locks it.
+    """Creates the directory of a new run, or checks that it belongs to this run; locks it.
 
-    Process 0 does, for all.
+    Process 0 does so for all processes.
 
     Args:
-      workdir: the directory. Nobody else can open it until this one is closed.
-      fields: what `describe` says of this run.
+      workdir: the directory. No other run can open it until this context ends.
+      fields: from `describe`, for this run.
 
     Raises:
       InputError: it belongs to another run, another process has it open, or it
@@ -118,7 +119,7 @@ def open_workdir(workdir: Path, fields: dict[str, Any]) -> Iterator[None]:
                     _claim(workdir, fields, stack)
                 except InputError:
                     raise
-                except (OSError, ValueError) as error:  # ValueError: of JSON, or of UTF-8
+                except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
                     raise InputError(
                         f"workdir {workdir}",
                         f"cannot be used ({one_line(error)})",
@@ -129,14 +130,14 @@ def open_workdir(workdir: Path, fields: dict[str, Any]) -> Iterator[None]:
 
 def _claim(workdir: Path, fields: dict[str, Any], stack: contextlib.ExitStack) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
-    # The system gives a lock back however a process ends, so a killed run leaves none.
+    # The system releases a lock however a process ends, so a killed run leaves none.
     lock = stack.enter_context((workdir / "lock").open("a+"))
     _lock(lock, workdir)
     path = workdir / "config.json"
     if path.exists():
         theirs = json.loads(path.read_text())
         if not isinstance(theirs, dict):
-            raise ValueError("its config.json is no JSON object")
+            raise ValueError("its config.json is not a JSON object")
         check_same(f"workdir {workdir}", theirs, fields)
     else:
         with whole_file(path) as file:
@@ -144,7 +145,7 @@ def _claim(workdir: Path, fields: dict[str, Any], stack: contextlib.ExitStack) -
 
 
 def _lock(file: TextIO, workdir: Path) -> None:
-    """Locks a file and writes into it who has it."""
+    """Locks a file, and writes into it which process holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

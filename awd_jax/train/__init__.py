@@ -1,1 +1,19 @@
-"""How a model learns: optimizer, state, step, evaluation, loop."""
+"""How a model learns, and the problem of each model, by its name in a config."""
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from awd_jax.train.language import language_problem
+from awd_jax.train.problem import Problem
+
+PROBLEMS: dict[str, Callable[[ConfigDict], Problem]] = {"recurrent": language_problem}
+
+
+def make_problem(config: ConfigDict) -> Problem:
+    """Returns the problem of a config: builds its model and reads its data.
+
+    Raises:
+      InputError: the data cannot be read, or do not fill a batch.
+    """
+    return PROBLEMS[config.model.name](config)

@@ -1,4 +1,4 @@
-"""Which LSTM can run on the devices that jax has found."""
+"""Whether the backend of a cell can run on the devices that jax has found."""
 
 import jax
 from ml_collections import ConfigDict
@@ -7,17 +7,17 @@ from awd_jax.errors import InputError
 
 
 def check_backend(config: ConfigDict) -> None:
-    """Checks that the LSTM of the config's group `model` can run on these devices.
+    """Checks that the backend of the config's group `model` can run on these devices.
 
     Raises:
-      InputError: cuDNN is asked for where there is no GPU, or for other than float32.
+      InputError: cuDNN is asked for without a GPU, or with a dtype other than float32.
     """
-    if config.lstm_backend != "cudnn":
+    if config.backend != "cudnn":
         return
     fix = "leave it at auto, or set it to fast"
     if jax.default_backend() != "gpu":
         rule = f"needs a GPU, and jax runs on {jax.default_backend()} here"
-        raise InputError("config.model.lstm_backend = cudnn", rule, fix)
+        raise InputError("config.model.backend = cudnn", rule, fix)
     if config.dtype != "float32":
         rule = f"computes in float32, and config.model.dtype = {config.dtype}"
-        raise InputError("config.model.lstm_backend = cudnn", rule, fix)
+        raise InputError("config.model.backend = cudnn", rule, fix)

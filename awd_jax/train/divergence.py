@@ -1,4 +1,4 @@
-"""Training that diverged: found before it is reported or saved."""
+"""Checks for diverged training, made before anything is reported or saved."""
 
 import math
 
@@ -12,10 +12,10 @@ _REMEDY = (
 
 
 def check_steps(state: TrainState, epoch: int, windows_done: int) -> None:
-    """Checks the loss and the gradient of every step of an epoch so far.
+    """Checks that the loss and gradient of every step of the epoch so far are finite.
 
     Raises:
-      DivergedError: one was not finite; it names the step and the window.
+      DivergedError: one is not; names the step and the window.
     """
     bad_step = int(state.first_bad_step)
     if bad_step >= 0:
@@ -27,7 +27,7 @@ def check_steps(state: TrainState, epoch: int, windows_done: int) -> None:
 
 
 def check_validation(valid_nll: float, epoch: int) -> None:
-    """Checks a validation loss, which may be bad where every step was good.
+    """Checks that a validation loss is finite, which finite training steps do not ensure.
 
     Raises:
       DivergedError: it is not finite.

@@ -1,4 +1,4 @@
-"""The training loop: epoch, evaluate, observe, keep the best; test the best at the end."""
+"""The training loop: train an epoch, validate, keep the best; test the best at the end."""
 
 import math
 import time
@@ -6,159 +6,130 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from awd_jax.core.ntasgd import averaged_params, has_triggered, observe
-from awd_jax.data import windows
-from awd_jax.data.corpus import Corpus
+from awd_jax.batches import Plan
+from awd_jax.core.ntasgd import averaged_params, has_triggered, num_averaged
 from awd_jax.errors import InterruptedRunError
-from awd_jax.models.awd_lstm import AWDLSTM
 from awd_jax.run.checkpoint import Checkpoints
 from awd_jax.run.manifest import Progress, Validation
 from awd_jax.run.replicas import Replicas
-from awd_jax.run.report import Report, describe_nll
+from awd_jax.run.report import Report
 from awd_jax.run.stops import Agreement, Interruption
 from awd_jax.train.divergence import check_steps, check_validation
 from awd_jax.train.evaluation import make_evaluate
-from awd_jax.train.optimizer import learning_rate, make_optimizer
-from awd_jax.train.state import (
-    TrainState,
-    init_state,
-    make_model,
-    means,
-    where_evaluated,
-    zero_totals,
-)
-from awd_jax.train.step import STATE_AXES, TRAIN_AXES, Regularisers, make_train_step
-from awd_jax.train.streams import Streams
+from awd_jax.train.learner import Learner
+from awd_jax.train.problem import Problem
+from awd_jax.train.state import TrainState, means, where_evaluated
 
 
 class Trained(NamedTuple):
-    """The best model of a run, and what it reached."""
+    """The best model of a run, and its losses."""
 
-    model: AWDLSTM
     params: optax.Params  # averaged, if averaging had begun
     valid_nll: float  # nats per token
-    test_nll: float
+    test_nll: float  # nats per token
 
 
 class Trainer:
-    """A run of training: from the latest checkpoint to the last epoch.
+    """Trains a run, from its latest checkpoint to the last epoch.
 
-    With `base`, the parameters to start from, it finetunes: it averages from the
-    first step on, and stops where the trigger of averaging would fire.
+    With `base`, parameters to start from, it finetunes: it averages from the first step on, and
+    stops when the trigger of averaging would fire.
     """
 
     def __init__(
         self,
         config: ConfigDict,
-        corpus: Corpus,
-        streams: Streams,
+        problem: Problem,
         replicas: Replicas,
         report: Report,
         checkpoints: Checkpoints,
         interruption: Interruption,
         base: optax.Params | None = None,
     ) -> None:
-        self._config = config
+        self._config = config.train
+        self._problem = problem
         self._base = base
-        self._level = corpus.level
-        self._streams = streams
         self._replicas = replicas
-        self._own_stream = streams.train[:, replicas.share(config.train.batch_size)]
-        self._width = replicas.width(config.train.batch_size)
         self._report = report
         self._checkpoints = checkpoints
         self._agreement = Agreement(config.train, interruption, replicas)
-        self._best_nll = math.inf
-        self._model = make_model(config.model, len(corpus.vocabulary))
-        self._optimizer = make_optimizer(config.optimizer, average_from_start=base is not None)
-        regularisers = Regularisers(
-            config.train.activation_reg, config.train.temporal_activation_reg
-        )
-        train_step = make_train_step(self._model, self._optimizer, regularisers, config.train.seed)
-        self._train_step = replicas.pmap(train_step, *TRAIN_AXES)
-        self._evaluate = make_evaluate(
-            self._model, config.train.bptt, replicas, self._check_in_evaluation
-        )
+        self._best_nll, self._num_plateaus = math.inf, 0
+        self._learner = Learner(config, problem.model, replicas, is_finetuning=base is not None)
+        self._evaluate = make_evaluate(problem.model, replicas, self._check_in_evaluation)
 
     def train(self) -> Trained:
-        """Goes on from the latest checkpoint to the last epoch, then tests the best model.
+        """Continues from the latest checkpoint to the last epoch, then tests the best model.
 
         Raises:
           DivergedError: a loss or gradient is not finite.
-          InterruptedRunError: a signal came; all that was done is saved.
+          InterruptedRunError: a signal came; all progress is saved.
           StorageError: a file cannot be written.
         """
-        config = self._config.train
         state, progress = self._begin()
         first_window = progress.window
-        for epoch in range(progress.epoch, config.num_epochs + 1):
+        for epoch in range(progress.epoch, self._config.num_epochs + 1):
             if self._base is not None and has_triggered(state.opt_state):
                 self._report.say(f"stopped after epoch {epoch - 1}: no better than before")
                 break
-            plan = windows.epoch_windows(len(self._streams.train), config.bptt, config.seed, epoch)
+            plan = self._learner.part(self._problem.train(epoch))
             started = time.perf_counter()
             state = self._train_epoch(state, epoch, plan, first_window)
             seconds = time.perf_counter() - started
             try:
-                state = self._finish_epoch(state, epoch, len(plan.starts), seconds)
-            except InterruptedRunError:
-                self._save(state, epoch, len(plan.starts))
+                state = self._finish_epoch(state, epoch, len(plan), seconds)
+            except InterruptedRunError:  # all windows are done: resume at the validation
+                self._save(state, epoch, len(plan))
                 raise
             first_window = 0
         return self._test_best(state.params)
 
     def _begin(self) -> tuple[TrainState, Progress]:
-        """The latest checkpoint; of a new run, its start."""
-        config = self._config.train
-        state = init_state(self._model, self._optimizer, config.seed, config.batch_size)
+        """Returns the state and progress of the latest checkpoint, or those of a new run."""
+        state = self._learner.init()
         num_params = sum(p.size for p in jax.tree.leaves(state.params))
         self._report.say(f"{num_params:,} parameters, {self._replicas.describe()}")
         restored = self._checkpoints.restore_latest(state)
         if restored is None:
-            progress = Progress(step=0, epoch=1, window=0, log_bytes=0, best_nll=math.inf)
+            progress = Progress(
+                step=0, epoch=1, window=0, log_bytes=0, best_nll=math.inf, num_plateaus=0
+            )
         else:
             state, progress, notes = restored
             for note in notes:
                 self._report.say(note)
             self._report.say(f"resumed in epoch {progress.epoch} at window {progress.window}")
-        self._best_nll = progress.best_nll
+        self._best_nll, self._num_plateaus = progress.best_nll, progress.num_plateaus
         self._report.rewind(progress.log_bytes)
-        state = state._replace(carry=self._replicas.scatter_carry(state.carry))
+        state = self._learner.scatter(state)
         if restored is None and self._base is not None:
             state = self._start_from_base(state, self._base)
         return state, progress
 
     def _start_from_base(self, state: TrainState, base: optax.Params) -> TrainState:
-        """Saves the base as step 0, which stays the best until an epoch is better."""
-        params = jax.tree.map(jnp.copy, base)  # the steps take the memory of their state
-        state = state._replace(params=params, opt_state=self._optimizer.init(params))
-        valid_nll = self._best_nll = self._evaluate(base, self._streams.valid)
+        """Saves the base as step 0, which stays the best until an epoch beats it."""
+        state = self._learner.start_from(state, base)
+        valid_nll = self._best_nll = self._evaluate(base, self._problem.valid)
         self._save(state, 1, 0, valid_nll)
-        self._report.say(f"before | valid {describe_nll(valid_nll, self._level)}")
+        self._report.say(f"before | valid {self._problem.describe_nll(valid_nll)}")
         return state
 
     def _train_epoch(
-        self, state: TrainState, epoch: int, plan: windows.Windows, first_window: int
+        self, state: TrainState, epoch: int, plan: Plan, first_window: int
     ) -> TrainState:
         """Trains on the windows of the plan from `first_window` on."""
-        config = self._config.train
-        num_windows = len(plan.starts)
+        config, num_windows = self._config, len(plan)
         if first_window == 0:
-            carry = self._replicas.split_carry(self._model.initial_carry(self._width))
-            state = state._replace(carry=carry, totals=zero_totals())
-        state = self._replicas.put(state, STATE_AXES, donate=True)
-        before = jnp.copy(state.step)
+            state = self._learner.start_epoch(state)
+        state = self._learner.put(state)
+        before = jnp.copy(state.step)  # a copy, as the step donates the state
         with self._report.bar(range(first_window, num_windows), num_windows, epoch) as bar:
             for window in bar:
-                state = self._train_window(
-                    state, epoch, int(plan.starts[window]), int(plan.lengths[window])
-                )
-                # The device is one window behind at most: else it is a whole queue of them that
-                # a signal, a checkpoint and the bar would wait for.
+                state = self._learner.step(state, plan, window, epoch, self._num_plateaus)
+                # Keeps the device at most one window behind: signals, checkpoints and the bar
+                # would have to wait for a longer queue.
                 before, _ = jnp.copy(state.step), before.block_until_ready()
                 done = window + 1
                 if done == num_windows:
@@ -167,51 +138,42 @@ class Trainer:
                     check_steps(state, epoch, done)
                     values = means(state.totals)
                     self._report.metrics(int(state.step), {"epoch": epoch, **values})
-                    bar.set_postfix_str(describe_nll(values["train_nll"], self._level))
+                    bar.set_postfix_str(self._problem.describe_nll(values["train_nll"]))
                 if self._agreement.ask(done):
                     self._save(state, epoch, done)
                 self._agreement.check(f"in epoch {epoch} at window {done}")
         return jax.block_until_ready(state)
 
-    def _train_window(self, state: TrainState, epoch: int, start: int, length: int) -> TrainState:
-        config, bptt = self._config, self._config.train.bptt
-        # Memory must follow the text: a flag may ask for windows far longer than it.
-        padded_length = windows.padded_length(length, min(bptt, len(self._own_stream) - 1))
-        batch = windows.window_batch(self._own_stream, start, length, padded_length)
-        rate = learning_rate(config.optimizer, epoch, length, bptt, config.train.batch_size)
-        split = self._replicas.split(batch, self._width)
-        return self._train_step(state, split, np.int32(length), np.float32(rate))
-
     def _finish_epoch(
         self, state: TrainState, epoch: int, num_windows: int, train_seconds: float
     ) -> TrainState:
-        """Evaluates, shows the loss to the trigger, reports and saves."""
+        """Validates, passes the loss to the averaging trigger, reports and saves."""
         step = int(state.step)
         check_steps(state, epoch, num_windows)
         values = {"epoch": epoch, **means(state.totals)}
         started = time.perf_counter()
         params = averaged_params(state.opt_state, state.params)
-        valid_nll = values["valid_nll"] = self._evaluate(params, self._streams.valid)
+        valid_nll = values["valid_nll"] = self._evaluate(params, self._problem.valid)
         valid_seconds = time.perf_counter() - started
         check_validation(valid_nll, epoch)
-        num_averaged = int(optax.tree.get(state.opt_state, "num_averaged", 0))
-        values["num_averaged"] = num_averaged
-        if num_averaged and self._config.train.evaluate_raw:
-            values["raw_valid_nll"] = self._evaluate(state.params, self._streams.valid)
+        averaged = values["num_averaged"] = num_averaged(state.opt_state)
+        if averaged and self._config.evaluate_raw:
+            values["raw_valid_nll"] = self._evaluate(state.params, self._problem.valid)
         is_best = valid_nll < self._best_nll
         self._best_nll = min(valid_nll, self._best_nll)
-        state = state._replace(opt_state=observe(state.opt_state, valid_nll))
+        self._num_plateaus += not is_best
+        state = self._learner.observe(state, valid_nll)
 
         self._report.metrics(step, values)
         self._report.timing(step, {"train_seconds": train_seconds, "valid_seconds": valid_seconds})
-        self._save(state, epoch + 1, 0, valid_nll)  # what is said is saved
+        self._save(state, epoch + 1, 0, valid_nll)  # first: what is printed is saved
         self._report.say(
             f"epoch {epoch} | {train_seconds + valid_seconds:.0f} s"
-            f" | train {describe_nll(values['train_nll'], self._level)}"
-            f" | valid {describe_nll(valid_nll, self._level)}"
+            f" | train {self._problem.describe_nll(values['train_nll'])}"
+            f" | valid {self._problem.describe_nll(valid_nll)}"
             + " | best so far" * is_best
-            + f" | average of {num_averaged:,} steps" * (num_averaged > 0)
-            + " | worse than guessing" * (valid_nll > math.log(self._model.vocab_size))
+            + f" | average of {averaged:,} steps" * (averaged > 0)
+            + " | worse than guessing" * (valid_nll > self._problem.guessing_nll)
         )
         return state
 
@@ -222,16 +184,21 @@ class Trainer:
     def _save(
         self, state: TrainState, epoch: int, window: int, valid_nll: float | None = None
     ) -> None:
-        """Saves a run that goes on at this window of this epoch"""
+        """Saves the run, to resume at this window of this epoch."""
         check_steps(state, epoch, window)
-        whole = state._replace(carry=self._replicas.gather_carry(state.carry))
-        progress = Progress(int(state.step), epoch, window, self._report.log_bytes, self._best_nll)
+        progress = Progress(
+            step=int(state.step),
+            epoch=epoch,
+            window=window,
+            log_bytes=self._report.log_bytes,
+            best_nll=self._best_nll,
+            num_plateaus=self._num_plateaus,
+        )
         validation = None if valid_nll is None else Validation(valid_nll, where_evaluated(state))
-        self._checkpoints.save(whole, progress, validation)
+        self._checkpoints.save(self._learner.gather(state), progress, validation)
         self._agreement.saved()
 
     def _test_best(self, like: optax.Params) -> Trained:
-        best = self._checkpoints.best()
         params = jax.tree.map(jnp.asarray, self._checkpoints.restore_best_params(like))
-        test_nll = self._evaluate(params, self._streams.test)
-        return Trained(self._model, params, best.metrics["valid_nll"], test_nll)
+        test_nll = self._evaluate(params, self._problem.test)
+        return Trained(params, self._best_nll, test_nll)

@@ -12,18 +12,18 @@ from awd_jax.core.ntasgd import nt_asgd
 def make_optimizer(
     config: ConfigDict, average_from_start: bool = False
 ) -> optax.GradientTransformationExtraArgs:
-    """clip, L2, (Adam), times -learning_rate, averaging: in this order.
+    """Returns the chain clip, L2, (Adam), times -learning_rate, (averaging), in this order.
 
-    So the gradients of AR and TAR are clipped and the L2 term is not; and L2
-    goes through Adam, as in torch's Adam.
+    So the gradients of AR and TAR are clipped but the L2 term is not, and the L2 term passes
+    through Adam, as in torch's Adam.
 
     Args:
       config: the group `optimizer`.
-      average_from_start: of finetuning; the state is of the same form.
+      average_from_start: for finetuning; the state has the same structure.
 
     Returns:
-      A transformation whose `update` takes the keyword `learning_rate`, a
-      scalar: it belongs to the window, not to the state.
+      A transformation whose `update` takes the keyword `learning_rate`, a scalar that belongs to
+      the window and not to the state.
     """
     return optax.chain(
         optax.clip_by_global_norm(config.max_grad_norm),
@@ -35,7 +35,7 @@ def make_optimizer(
 
 
 def descend() -> optax.GradientTransformationExtraArgs:
-    """Multiplies by minus the `learning_rate` given to `update`."""
+    """Returns a transformation that multiplies by minus the `learning_rate` given to `update`."""
 
     def update(
         updates: optax.Updates,
@@ -51,19 +51,19 @@ def descend() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def learning_rate(config: ConfigDict, epoch: int, length: int, bptt: int, batch_size: int) -> float:
-    """The rate of one window (Merity et al. 2018, 4.1): proportional to its length.
+def learning_rate(config: ConfigDict, epoch: int, batch_size: int, num_plateaus: int) -> float:
+    """Returns the learning rate of an epoch.
 
-    Proportional to the batch too, where the config says for which batch its rate is
-    meant (Goyal et al. 2017, arXiv 1706.02677: the linear scaling rule).
+    It is proportional to the batch size if the config names the batch size that its rate is meant
+    for (the linear scaling rule, Goyal et al. 2017, arXiv 1706.02677).
 
     Args:
       config: the group `optimizer`.
       epoch: from 1 on.
-      length: tokens of the window.
-      bptt: the length that has the config's own rate.
-      batch_size: sequences side by side, over all devices.
+      batch_size: parallel sequences, over all devices.
+      num_plateaus: epochs so far without a new best validation loss.
     """
     batch_factor = batch_size / config.base_batch_size if config.base_batch_size else 1.0
     num_decays = sum(epoch > decay_epoch for decay_epoch in config.decay_epochs)
-    return config.learning_rate * 0.1**num_decays * length / bptt * batch_factor
+    decay = 0.1**num_decays * config.plateau_factor**num_plateaus
+    return config.learning_rate * decay * batch_factor

@@ -1,21 +1,19 @@
 """The state of a training run, and the keys of its randomness."""
 
 import enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
-from ml_collections import ConfigDict
 
-from awd_jax.core.cells import LSTMState
-from awd_jax.core.ntasgd import NTASGDState
-from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.core.ntasgd import is_ntasgd
+from awd_jax.models.contract import Carry, Model
 
 
 class Purpose(enum.IntEnum):
-    """What a stream of random numbers is for. Numbers stay as they are: runs depend on them."""
+    """What a stream of random numbers is for. Do not change the values: runs depend on them."""
 
     INIT = 0
     MASKS = 1
@@ -23,7 +21,7 @@ class Purpose(enum.IntEnum):
 
 
 def make_key(seed: int, purpose: Purpose) -> Key[Array, ""]:
-    """The key of one purpose. Fold a step in where there are many: nothing to checkpoint."""
+    """Returns the key of one purpose. Steps are folded in, so checkpoints hold no key."""
     return jax.random.fold_in(jax.random.key(seed), int(purpose))
 
 
@@ -33,13 +31,13 @@ class Totals(NamedTuple):
     nll: Float[Array, ""]  # nats
     num_tokens: Int[Array, ""]
     num_windows: Int[Array, ""]
-    activation_reg: Float[Array, ""]  # without alpha; a mean of each window
-    temporal_activation_reg: Float[Array, ""]  # without beta
-    grad_norm: Float[Array, ""]  # before clipping
+    activation_reg: Float[Array, ""]  # sum of each window's mean, without alpha
+    temporal_activation_reg: Float[Array, ""]  # likewise, without beta
+    grad_norm: Float[Array, ""]  # global norm, before clipping
 
 
 def zero_totals() -> Totals:
-    """The totals before the first window of an epoch."""
+    """Returns the totals before the first window of an epoch."""
     return Totals(
         nll=jnp.zeros(()),
         num_tokens=jnp.zeros((), jnp.int32),
@@ -51,7 +49,7 @@ def zero_totals() -> Totals:
 
 
 def means(totals: Totals) -> dict[str, float]:
-    """What the totals say of one token or one window, by the names of the metrics log."""
+    """Returns means per token or per window, by their names in the metrics log."""
     totals = jax.device_get(totals)
     return {
         "train_nll": float(totals.nll / totals.num_tokens),
@@ -62,42 +60,24 @@ def means(totals: Totals) -> dict[str, float]:
 
 
 class TrainState(NamedTuple):
-    """All that a training step reads and writes.
+    """Everything that a training step reads and writes.
 
-    Every leaf of the carry has the sequences of the batch first: all B of them in a checkpoint,
-    those of one replica in its step. The rest is the same on every device.
+    Every leaf of the carry has the batch axis first: all B sequences in a checkpoint, those of one
+    replica in its step. The rest is the same on every device.
     """
 
     step: Int[Array, ""]  # windows trained on since the start of the run
     params: optax.Params
     opt_state: optax.OptState
-    carry: tuple[LSTMState, ...]
+    carry: Carry
     totals: Totals
-    first_bad_step: Int[Array, ""]  # first step whose loss or gradient was not finite; else -1
-
-
-def make_model(config: ConfigDict, vocab_size: int) -> AWDLSTM:
-    """The model of the config's group `model`."""
-    return AWDLSTM(
-        vocab_size=vocab_size,
-        embed_dim=config.embed_dim,
-        hidden_dim=config.hidden_dim,
-        num_layers=config.num_layers,
-        embed_dropout_rate=config.embed_dropout_rate,
-        input_dropout_rate=config.input_dropout_rate,
-        hidden_dropout_rate=config.hidden_dropout_rate,
-        output_dropout_rate=config.output_dropout_rate,
-        weight_drop_rate=config.weight_drop_rate,
-        input_weight_drop_rate=config.input_weight_drop_rate,
-        lstm_backend=config.lstm_backend,
-        dtype=jnp.dtype(config.dtype),
-    )
+    first_bad_step: Int[Array, ""]  # first step with a non-finite loss or gradient; -1 if none
 
 
 def init_state(
-    model: AWDLSTM, optimizer: optax.GradientTransformation, seed: int, batch_size: int
+    model: Model, optimizer: optax.GradientTransformation, seed: int, batch_size: int
 ) -> TrainState:
-    """The state before the first step."""
+    """Returns the state before the first step."""
     params = model.init_params(make_key(seed, Purpose.INIT))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -110,15 +90,11 @@ def init_state(
 
 
 def where_evaluated(state: TrainState) -> str:
-    """The path in the state of the parameters that evaluation uses, as `averaged_params` has them.
+    """Returns the path in the state of the parameters that `averaged_params` returns.
 
-    With it whoever reads a checkpoint needs to know nothing of its optimizer.
+    With it, a reader of a checkpoint needs to know nothing about its optimizer.
     """
-    for path, node in jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_ntasgd):
-        if _is_ntasgd(node) and node.num_averaged > 0:
+    for path, node in jax.tree_util.tree_leaves_with_path(state, is_leaf=is_ntasgd):
+        if is_ntasgd(node) and node.num_averaged > 0:
             return jax.tree_util.keystr(path) + ".average"
     return ".params"
-
-
-def _is_ntasgd(node: Any) -> bool:
-    return isinstance(node, NTASGDState)

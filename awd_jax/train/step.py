@@ -1,4 +1,4 @@
-"""One training step and one evaluation step, each as one replica takes it."""
+"""One training step and one evaluation step, as a single replica runs them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,21 +6,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from awd_jax.core import losses
-from awd_jax.core.cells import LSTMState
-from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.models.contract import Carry, Model
 from awd_jax.run.replicas import AXIS
 from awd_jax.train.state import Purpose, Totals, TrainState, make_key
 
-Window = tuple[Array, Array, Array]  # inputs, targets, weights: [T, b] with b = B / replicas
-
-# Only the carry has an axis of devices; the rest of the state is the same on each.
+# Only the carry has a device axis; the rest of the state is the same on every device.
 STATE_AXES = TrainState._make(0 if name == "carry" else None for name in TrainState._fields)
-# What `Replicas.pmap` is told of the two steps: axes in, axes out, what is donated.
-TRAIN_AXES = ((STATE_AXES, 1, None, None), STATE_AXES, (0,))
-EVAL_AXES = ((None, 0, 1, None), (0, None), (1,))
+# Arguments of `Replicas.pmap` for the two steps: in_axes, out_axes, donated arguments.
+TRAIN_AXES = ((STATE_AXES, 0, None), STATE_AXES, (0,))
+EVAL_AXES = ((None, 0, 0), (0, None), (1,))
 
 
 class Regularisers(NamedTuple):
@@ -31,52 +28,40 @@ class Regularisers(NamedTuple):
 
 
 def make_train_step(
-    model: AWDLSTM,
+    model: Model,
     optimizer: optax.GradientTransformationExtraArgs,
     regularisers: Regularisers,
     seed: int,
 ) -> Callable[..., TrainState]:
-    """Returns what one replica does with its part of one window.
+    """Returns the training step of one replica on its part of a batch.
 
-    The step knows of other replicas by the axis name only, so `jax.vmap` with
-    that name runs it too.
+    The step knows other replicas by the axis name only, so `jax.vmap` with that name runs it too.
     """
 
-    def train_step(
-        state: TrainState,
-        window: Window,
-        length: Int[Array, ""],
-        learning_rate: Float[Array, ""],
-    ) -> TrainState:
-        *_, weights = window
-        b = weights.shape[1]
+    def train_step(state: TrainState, batch: Any, learning_rate: Float[Array, ""]) -> TrainState:
+        b = batch.weights.shape[1]
         sequence_ids = jax.lax.axis_index(AXIS) * b + jnp.arange(b)
+        # The same key on every replica: masks of sequences differ by `sequence_ids`.
         key = jax.random.fold_in(make_key(seed, Purpose.MASKS), state.step)
-        masks = model.sample_masks(key, sequence_ids)
+        masks = model.sample_masks(key, sequence_ids, batch)
+        num_tokens, num_pairs = batch.counts.tokens, jnp.maximum(batch.counts.pairs, 1.0)
 
         def loss_fn(params: optax.Params) -> tuple[Array, tuple]:
-            nll_sum, output = model.score(params, *window, state.carry, masks, length)
-            nll = nll_sum / jnp.sum(weights)
-            ar = losses.activation_reg(output.dropped_hs, weights)
-            tar = losses.temporal_activation_reg(output.raw_hs, weights)
-            loss = nll + regularisers.alpha * ar + regularisers.beta * tar
-            return loss, (output.carry, (loss, nll, ar, tar))
+            score = model.score(params, batch, state.carry, masks)
+            ar = losses.activation_reg(score.features.dropped_hs, batch.weights) / num_tokens
+            tar = losses.temporal_activation_reg(score.features.raw_hs, batch.weights) / num_pairs
+            loss = score.nll / num_tokens + regularisers.alpha * ar + regularisers.beta * tar
+            return loss, (score.carry, (loss, score.nll, ar, tar))
 
-        grads, (carry, means) = jax.grad(loss_fn, has_aux=True)(state.params)
-        # Every replica has the same number of real tokens: the mean of means is the mean.
-        grads, (loss, nll, ar, tar) = _mean_over_replicas((grads, means))
+        grads, (carry, parts) = jax.grad(loss_fn, has_aux=True)(state.params)
+        # Counts cover the whole batch, so replicas with unequal numbers of tokens sum exactly.
+        grads, (loss, nll, ar, tar) = _sum_over_replicas((grads, parts))
         updates, opt_state = optimizer.update(
             grads, state.opt_state, state.params, learning_rate=learning_rate
         )
         grad_norm = optax.tree.norm(grads)
-        num_tokens = length * b * jax.lax.axis_size(AXIS)
         totals = Totals(
-            nll * num_tokens.astype(nll.dtype),
-            num_tokens,
-            jnp.ones_like(length),
-            ar,
-            tar,
-            grad_norm,
+            nll, num_tokens.astype(jnp.int32), jnp.ones((), jnp.int32), ar, tar, grad_norm
         )
         is_first_bad = (state.first_bad_step < 0) & ~jnp.isfinite(loss + grad_norm)
         return TrainState(
@@ -91,19 +76,17 @@ def make_train_step(
     return train_step
 
 
-def _mean_over_replicas(tree: Any) -> Any:
-    """The one communication of a step: XLA combines it all into one all-reduce."""
-    # Of one replica it would be a copy of every gradient.
-    return tree if jax.lax.axis_size(AXIS) == 1 else jax.lax.pmean(tree, AXIS)
+def _sum_over_replicas(tree: Any) -> Any:
+    """The only communication of a step; XLA combines it into a single all-reduce."""
+    # With a single replica, psum would copy every gradient.
+    return tree if jax.lax.axis_size(AXIS) == 1 else jax.lax.psum(tree, AXIS)
 
 
-def make_eval_step(model: AWDLSTM) -> Callable[..., tuple]:
-    """Returns what one replica does with its part of one window of evaluation."""
+def make_eval_step(model: Model) -> Callable[..., tuple]:
+    """Returns the evaluation step of one replica on its part of a batch."""
 
-    def eval_step(
-        params: optax.Params, carry: tuple[LSTMState, ...], window: Window, length: Int[Array, ""]
-    ) -> tuple[tuple[LSTMState, ...], Float[Array, ""]]:
-        nll_sum, output = model.score(params, *window, carry, None, length)
-        return output.carry, jax.lax.psum(nll_sum, AXIS)
+    def eval_step(params: optax.Params, carry: Carry, batch: Any) -> tuple[Carry, Float[Array, ""]]:
+        score = model.score(params, batch, carry)
+        return score.carry, jax.lax.psum(score.nll, AXIS)
 
     return eval_step

@@ -45,7 +45,17 @@ def make_tree(step: int, width: int = 6) -> Tree:
 
 
 def progress(step: int, epoch: int = 1, **more) -> Progress:
-    return Progress(step, **{"epoch": epoch, "window": step, "log_bytes": 0, "best_nll": 9, **more})
+    return Progress(
+        step,
+        **{
+            "epoch": epoch,
+            "window": step,
+            "log_bytes": 0,
+            "best_nll": 9,
+            "num_plateaus": 0,
+            **more,
+        },
+    )
 
 
 def save(checkpoints: Checkpoints, step: int, nll: float | None = None) -> None:
@@ -71,7 +81,10 @@ def assert_equal(a, b):
 
 
 def test_everything_comes_back_bit_for_bit(open_checkpoints):
-    tree, where = make_tree(7), Progress(7, epoch=2, window=5, log_bytes=99, best_nll=np.inf)
+    tree, where = (
+        make_tree(7),
+        Progress(7, epoch=2, window=5, log_bytes=99, best_nll=np.inf, num_plateaus=0),
+    )
     with open_checkpoints() as checkpoints:
         assert checkpoints.restore_latest(LIKE) is None
         checkpoints.save(tree, where, None)

@@ -5,7 +5,7 @@ import pytest
 
 from awd_jax.errors import InputError
 from awd_jax.run.workdir import describe, jax_settings, open_workdir
-from awd_jax.train.streams import fingerprint, read_corpus
+from awd_jax.train.language import fingerprint, read_corpus
 from configs import default
 
 

@@ -10,11 +10,13 @@ import sys
 import jax
 import numpy as np
 
+from awd_jax.batches import Window
 from awd_jax.core.ntasgd import observe
-from awd_jax.data.windows import batchify, window_batch
+from awd_jax.data.windows import WindowPlan, Windows, batchify
 from awd_jax.run.replicas import Replicas
 from awd_jax.train.optimizer import make_optimizer
-from awd_jax.train.state import init_state, make_model
+from awd_jax.train.problem import make_model
+from awd_jax.train.state import init_state
 from awd_jax.train.step import TRAIN_AXES, Regularisers, make_train_step
 from configs import default
 
@@ -32,6 +34,11 @@ def make_parts():
     model = make_model(config.model, V)
     optimizer = make_optimizer(config.optimizer)
     return model, optimizer, make_train_step(model, optimizer, REGULARISERS, SEED)
+
+
+def window(start: int, length: int, padded_length: int = 16) -> Window:
+    windows = Windows(np.array([start]), np.array([length]))
+    return WindowPlan(STREAM, B, windows, np.array([padded_length]), BPTT)[0]
 
 
 def make_replicas(num_devices: int) -> Replicas:
@@ -53,8 +60,8 @@ def train(parts, num_devices: int, num_steps: int = NUM_STEPS, lengths=(13, 16, 
     start, nlls = 0, []
     for i in range(num_steps):
         length = lengths[i % len(lengths)]
-        batch = replicas.split(window_batch(STREAM, start, length, 16), B)
-        state = step(state, batch, np.int32(length), np.float32(RATE * length / BPTT))
+        batch = replicas.split(window(start, length), B)
+        state = step(state, batch, np.float32(RATE * length / BPTT))
         nlls.append(float(state.totals.nll))
         if i == num_steps // 2:
             state = state._replace(opt_state=observe(observe(state.opt_state, 1.0), 2.0))

@@ -19,6 +19,6 @@ def test_what_runs_anywhere_is_allowed(backend):
 def test_cudnn_is_refused_where_it_cannot_run(monkeypatch, platform, dtype, said):
     monkeypatch.setattr("jax.default_backend", lambda: platform)
     config = default.get_config().model
-    config.lstm_backend, config.dtype = "cudnn", dtype
+    config.backend, config.dtype = "cudnn", dtype
     with pytest.raises(InputError, match=said):
         check_backend(config)

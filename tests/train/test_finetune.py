@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from awd_jax.train.state import make_model
+from awd_jax.train.problem import make_model
 from tests.train.course import assert_close, record_course
 from tests.train.test_loop import Killed, epochs, killed_after, read_log
 from tests.train.tiny import make_tiny_config, run_training

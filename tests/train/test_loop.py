@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from awd_jax.core.ntasgd import observe
-from awd_jax.data import windows
+from awd_jax.data.windows import WindowPlan
 from awd_jax.errors import DivergedError, InterruptedRunError
 from awd_jax.run.checkpoint import Checkpoints
-from awd_jax.train import loop
+from awd_jax.train import learner
 from tests.forced import observe_no_progress
 from tests.train.course import assert_close, record_course
 from tests.train.tiny import make_tiny_config, run_training
@@ -57,7 +57,7 @@ def make_averaging_config():
 def forced_trigger():
     """Fires after every epoch, whatever the losses: where a run wanders decides nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "observe", observe_no_progress)
+        patch.setattr(learner, "observe", observe_no_progress)
         yield
 
 
@@ -70,7 +70,7 @@ def undisturbed(tmp_path_factory, forced_trigger):
 def test_averaging_begins_after_the_trigger_and_its_epochs_are_those_of_the_mean(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(loop, "observe", observe)  # not the forced one
+    monkeypatch.setattr(learner, "observe", observe)  # not the forced one
     config = make_averaging_config()
     config.train.num_epochs = 5
     # Of validation: 4.5 is above all but the latest before it. Each is followed by that of the
@@ -106,18 +106,18 @@ def test_what_was_best_before_a_resume_still_is(tmp_path, monkeypatch, capsys):
 def test_a_later_epoch_needs_no_new_program(tmp_path, monkeypatch):
     config = make_tiny_config()
     config.train.num_epochs = 3
-    make_train_step, shapes = loop.make_train_step, []
+    make_train_step, shapes = learner.make_train_step, []
 
     def make_counted(*args):
         train_step = make_train_step(*args)
 
         def counted(state, window, *rest):
-            shapes.append(window[0].shape)
+            shapes.append(window.inputs.shape)
             return train_step(state, window, *rest)
 
         return counted
 
-    monkeypatch.setattr(loop, "make_train_step", make_counted)
+    monkeypatch.setattr(learner, "make_train_step", make_counted)
     run_training(config, tmp_path)
     assert len(shapes) == len(set(shapes)) == 2
 
@@ -148,15 +148,15 @@ def test_a_killed_run_ends_bit_for_bit_where_the_undisturbed_one_does(
 
 @pytest.mark.parametrize("num_windows", [1, 12, 34])  # training, validation, averaging
 def test_an_interrupted_run_loses_nothing(undisturbed, tmp_path, monkeypatch, num_windows):
-    batches, whole_batch = [], windows.window_batch
+    batches, take = [], WindowPlan.__getitem__
 
-    def window_batch(*args):
-        batches.append(args)
+    def counted_take(self, position):
+        batches.append(position)
         if len(batches) == num_windows:
             signal.raise_signal(signal.SIGTERM)
-        return whole_batch(*args)
+        return take(self, position)
 
-    monkeypatch.setattr(windows, "window_batch", window_batch)
+    monkeypatch.setattr(WindowPlan, "__getitem__", counted_take)
     with pytest.raises(InterruptedRunError, match="stopped by SIGTERM in "):
         run_training(make_averaging_config(), tmp_path)
     assert len(batches) == num_windows  # the signal waited for no further window
@@ -164,6 +164,25 @@ def test_an_interrupted_run_loses_nothing(undisturbed, tmp_path, monkeypatch, nu
     trained, log = undisturbed
     jax.tree.map(np.testing.assert_array_equal, resumed.params, trained.params)
     assert read_log(tmp_path) == log
+
+
+def test_the_rate_falls_after_each_epoch_that_is_no_new_best_whatever_stops_the_run(
+    tmp_path, monkeypatch
+):
+    config = make_tiny_config()
+    plateaus, rate = {}, learner.learning_rate
+
+    def recorded_rate(options, epoch, batch_size, num_plateaus):
+        plateaus[epoch] = num_plateaus
+        return rate(options, epoch, batch_size, num_plateaus)
+
+    monkeypatch.setattr(learner, "learning_rate", recorded_rate)
+    # Validations of epochs, and a test at the end of each run.
+    for num_epochs, losses in ((2, [5.0, 5.0, 9.0]), (5, [4.0, 4.5, 4.2, 9.0])):
+        config.train.num_epochs = num_epochs
+        record_course(monkeypatch, losses)
+        run_training(config, tmp_path)
+    assert plateaus == {1: 0, 2: 0, 3: 1, 4: 1, 5: 2}
 
 
 def test_checkpoints_come_after_so_many_steps(tmp_path):
@@ -187,7 +206,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     run_training(config, tmp_path)
     step = epochs(read_log(tmp_path))[0]["step"]
     config.train.num_epochs = 2
-    monkeypatch.setattr(loop, "learning_rate", lambda *_: np.inf)
+    monkeypatch.setattr(learner, "learning_rate", lambda *_: np.inf)
     with pytest.raises(DivergedError, match=rf"step {step + 1} \(epoch 2, window 1\) is not"):
         run_training(config, tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [str(step + 1)]

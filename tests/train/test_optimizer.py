@@ -36,19 +36,18 @@ def test_adam_takes_the_weight_decay_into_its_gradient():
     np.testing.assert_allclose(update, [-0.5], rtol=1e-5)
 
 
-def test_the_rate_of_a_window_is_proportional_to_its_length():
-    config = make_config(learning_rate=30.0)
-    assert learning_rate(config, epoch=1, length=70, bptt=70, batch_size=20) == 30
-    assert learning_rate(config, epoch=500, length=35, bptt=70, batch_size=20) == 15
-
-
 def test_the_rate_is_proportional_to_the_batch_where_the_config_says_so():
     config = make_config(learning_rate=30.0, base_batch_size=20)
-    assert learning_rate(config, epoch=1, length=70, bptt=70, batch_size=20) == 30
-    assert learning_rate(config, epoch=1, length=35, bptt=70, batch_size=80) == 60
+    assert learning_rate(config, epoch=1, batch_size=20, num_plateaus=0) == 30
+    assert learning_rate(config, epoch=1, batch_size=80, num_plateaus=0) == 120
 
 
 def test_the_rate_falls_to_a_tenth_after_each_decay_epoch():
     config = make_config(learning_rate=1.0, decay_epochs=(3, 5))
-    rates = [learning_rate(config, epoch, 70, 70, 20) for epoch in range(1, 8)]
+    rates = [learning_rate(config, epoch, 20, num_plateaus=0) for epoch in range(1, 8)]
     assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_the_rate_is_divided_by_four_for_each_plateau():
+    config = make_config(learning_rate=20.0, plateau_factor=0.25)
+    assert [learning_rate(config, 9, 20, num_plateaus=n) for n in range(3)] == [20, 5, 1.25]

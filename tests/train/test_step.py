@@ -11,8 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from awd_jax.core import losses
-from awd_jax.data.windows import window_batch
 from awd_jax.run.replicas import AXIS
 from awd_jax.train.state import Purpose, init_state, make_key
 from awd_jax.train.step import STATE_AXES, TRAIN_AXES
@@ -20,13 +18,13 @@ from tests.many import SECONDS, forced_devices
 from tests.train.fifty_steps import (
     NUM_STEPS,
     SEED,
-    STREAM,
     B,
     first_state,
     leaves,
     make_parts,
     make_replicas,
     train,
+    window,
 )
 
 
@@ -74,8 +72,8 @@ def compiled_step(parts, num_devices):
     replicas = make_replicas(num_devices)
     step = replicas.pmap(parts[-1], *TRAIN_AXES)
     state = first_state(parts, replicas)
-    batch = replicas.split(window_batch(STREAM, 0, 16, 16), B)
-    return step.lower(state, batch, np.int32(16), np.float32(1)).compile().as_text()
+    batch = replicas.split(window(0, 16), B)
+    return step.lower(state, batch, np.float32(1)).compile().as_text()
 
 
 @pytest.mark.parametrize(("num_devices", "expected"), [(1, 0), (4, 1)])
@@ -102,19 +100,20 @@ def test_the_first_window_is_the_models_loss_under_the_masks_of_its_step(parts):
     model, optimizer, _ = parts
     state, _ = train(parts, num_devices=1, num_steps=1, lengths=(13,))
     before = init_state(model, optimizer, SEED, B)
-    batch = jax.tree.map(jnp.asarray, window_batch(STREAM, 0, 13, 13))
-    masks = model.sample_masks(jax.random.fold_in(make_key(SEED, Purpose.MASKS), 0), jnp.arange(B))
-    logits, output = model.forward(before.params, batch.inputs, model.initial_carry(B), masks)
-    nll = jnp.sum(losses.token_nll(logits, batch.targets))
-    np.testing.assert_allclose(state.totals.nll, nll, rtol=1e-5)
-    np.testing.assert_allclose(state.carry[0].c, output.carry[0].c, rtol=1e-5, atol=1e-6)
+    batch = jax.tree.map(jnp.asarray, window(0, 13, padded_length=13))
+    key = jax.random.fold_in(make_key(SEED, Purpose.MASKS), 0)
+    masks = model.sample_masks(key, jnp.arange(B), batch)
+    score = model.score(before.params, batch, model.initial_carry(B), masks)
+    np.testing.assert_allclose(state.totals.nll, score.nll, rtol=1e-5)
+    np.testing.assert_allclose(state.carry[0].c, score.carry[0].c, rtol=1e-5, atol=1e-6)
 
 
 def test_every_window_draws_its_own_masks(parts):
     model, _, _ = parts
     key = make_key(SEED, Purpose.MASKS)
     first, second = (
-        model.sample_masks(jax.random.fold_in(key, step), jnp.arange(B)) for step in (0, 1)
+        model.sample_masks(jax.random.fold_in(key, step), jnp.arange(B), window(0, 16))
+        for step in (0, 1)
     )
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         assert a.shape == b.shape
@@ -123,13 +122,13 @@ def test_every_window_draws_its_own_masks(parts):
 
 def test_the_step_knows_only_an_axis_name(parts):
     replicas, train_step = make_replicas(2), parts[-1]
-    batch = replicas.split(window_batch(STREAM, 0, 16, 16), B)
+    batch = replicas.split(window(0, 16), B)
     state = first_state(parts, replicas)
-    length, rate = jnp.asarray(16), jnp.asarray(30.0)
-    mapped = jax.jit(jax.vmap(train_step, (STATE_AXES, 1, None, None), 0, axis_name=AXIS))(
-        state, jax.tree.map(jnp.asarray, batch), length, rate
+    rate = jnp.asarray(30.0)
+    mapped = jax.jit(jax.vmap(train_step, (STATE_AXES, 0, None), 0, axis_name=AXIS))(
+        state, jax.tree.map(jnp.asarray, batch), rate
     )
-    pmapped = replicas.pmap(train_step, *TRAIN_AXES)(state, batch, length, rate)
+    pmapped = replicas.pmap(train_step, *TRAIN_AXES)(state, batch, rate)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-5, atol=1e-6),
         mapped.params,
@@ -141,9 +140,9 @@ def test_the_first_step_that_is_not_finite_is_kept(parts):
     replicas = make_replicas(1)
     step = replicas.pmap(parts[-1], *TRAIN_AXES)
     state = first_state(parts, replicas)
-    batch = replicas.split(window_batch(STREAM, 0, 16, 16), B)
+    batch = replicas.split(window(0, 16), B)
     for rate in (1.0, np.nan, 1.0, 1.0):
-        state = step(state, batch, np.int32(16), np.float32(rate))
+        state = step(state, batch, np.float32(rate))
     assert state.first_bad_step == 2
 
 
@@ -159,6 +158,6 @@ def test_a_window_of_another_length_in_the_same_bucket_needs_no_new_program(part
     step = replicas.pmap(counted, *TRAIN_AXES)
     state = replicas.put(first_state(parts, replicas), STATE_AXES, donate=False)
     for length in (16, 9, 12, 16):
-        batch = replicas.split(window_batch(STREAM, 0, length, 16), B)
-        state = step(state, batch, np.int32(length), np.float32(length))
+        batch = replicas.split(window(0, length), B)
+        state = step(state, batch, np.float32(length))
     assert num_traces == 1

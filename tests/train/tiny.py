@@ -6,8 +6,8 @@ from awd_jax.run.replicas import choose_replicas
 from awd_jax.run.report import Report
 from awd_jax.run.stops import Interruption
 from awd_jax.run.workdir import describe
+from awd_jax.train import make_problem
 from awd_jax.train.loop import Trained, Trainer
-from awd_jax.train.streams import fingerprint, make_streams, read_corpus
 from configs import default
 
 
@@ -24,15 +24,12 @@ def make_tiny_config():
 
 def run_training(config, workdir, checkpoints_class=Checkpoints, base=None) -> Trained:
     """Trains in a workdir as the task does."""
-    corpus = read_corpus(config.data)
-    streams = make_streams(config.train, corpus)
+    problem = make_problem(config)
     replicas = choose_replicas(config.train)
-    identity = Identity(describe(config, fingerprint(corpus)), corpus.vocabulary.tokens)
+    identity = Identity(describe(config, problem.fingerprint), problem.vocabulary)
     with (
         Interruption() as interruption,
         Report(workdir) as report,
         checkpoints_class(workdir / "checkpoints", identity) as checkpoints,
     ):
-        return Trainer(
-            config, corpus, streams, replicas, report, checkpoints, interruption, base
-        ).train()
+        return Trainer(config, problem, replicas, report, checkpoints, interruption, base).train()
