@@ -23,22 +23,22 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A recipe, such as configs/ptb.py; configs/ptb.py:smoke shrinks it."
 )
 _WORKDIR = flags.DEFINE_string("workdir", "", "Directory of the run; '' for runs/<config.name>.")
-_TASK = flags.DEFINE_enum("task", "train", list(TASKS), "What to do.")
+_TASK = flags.DEFINE_enum("task", "train", list(TASKS), "The task to run.")
 _DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "One of several processes, as jax finds them (TPU pod, SLURM, Open MPI)."
+    "distributed", False, "Join the processes that jax detects (TPU pod, SLURM, Open MPI)."
 )
 _ADDRESS = flags.DEFINE_string(
-    "coordinator_address", None, "host:port of process 0; or JAX_COORDINATOR_ADDRESS."
+    "coordinator_address", None, "host:port of process 0; or set JAX_COORDINATOR_ADDRESS."
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "Processes of the run; or JAX_NUM_PROCESSES.", lower_bound=1
+    "num_processes", None, "Number of processes; or set JAX_NUM_PROCESSES.", lower_bound=1
 )
 _PROCESS_ID = flags.DEFINE_integer(
-    "process_id", None, "Which of them this is, from 0 on; or JAX_PROCESS_ID.", lower_bound=0
+    "process_id", None, "Index of this process, from 0 on; or set JAX_PROCESS_ID.", lower_bound=0
 )
 _LONGEST = 10**6  # seconds; a timer takes no more
 _START_TIMEOUT = flags.DEFINE_integer(
-    "start_timeout", 300, "Seconds until all processes must have come.", 1, _LONGEST
+    "start_timeout", 300, "Seconds within which all processes must join.", 1, _LONGEST
 )
 _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
     "heartbeat_timeout", 100, "Seconds of silence until a process counts as dead.", 1, _LONGEST
@@ -55,31 +55,31 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
     Raises:
       InputError: an unknown flag or field, a value of a wrong type, or no config to load.
-      SystemExit: help was asked for, and printed.
+      SystemExit: help was asked for; it is printed.
     """
     if _HELP.intersection(argv[1:]):
         _print_help()
         raise SystemExit(0)
     if not any(re.match(r"--?(v|verbosity)\b", argument) for argument in argv[1:]):
-        _silence_layers_below()
+        _silence_libraries()
     rest, config = _load(argv)
     if not flags.FLAGS["config"].present:
         raise InputError("--config", "is missing", "give a recipe: --config=configs/ptb.py")
     if not hasattr(config, "items"):
-        what = f"gives {config!r}, which is no config"
+        what = f"gives {config!r}, which is not a config"
         raise InputError("get_config of --config", what, "return a ConfigDict, as recipes do")
     recipe.check(config)
     if rest[1:]:
-        raise InputError(rest[1], "is no flag", "flags start with --")
+        raise InputError(rest[1], "is not a flag", "flags start with --")
     return rest
 
 
 def _load(argv: Sequence[str]) -> tuple[list[str], Any]:
-    """Parses the flags, which runs the file of --config: what is no flag, and the config.
+    """Parses the flags, which runs the file of --config; returns other arguments and the config.
 
-    While that file runs, the checkout that it lies in and that of this package come first among
-    the places of imports: a recipe finds its neighbours (`from configs import default`) from any
-    directory, though that has a `configs` of its own.
+    While that file runs, its checkout and that of this package come first on the import path, so a
+    recipe finds its neighbours (`from configs import default`) from any directory, even from one
+    that has its own `configs`.
     """
     argv = list(argv)
     places = [Path(__file__).parents[1]]
@@ -93,19 +93,19 @@ def _load(argv: Sequence[str]) -> tuple[list[str], Any]:
     sys.path[:0] = map(str, places)
     try:
         rest = flags.FLAGS(argv)
-        hasattr(_CONFIG.value, "items")  # a file that could not be loaded says so only when asked
+        hasattr(_CONFIG.value, "items")  # raises if the file could not be loaded
         return rest, _CONFIG.value
-    except (Exception, SystemExit) as error:  # absl, ml_collections and the file raise anything
+    except (Exception, SystemExit) as error:  # absl, ml_collections and the file may raise anything
         raise _explain(error) from error
     finally:
         del sys.path[: len(places)]
 
 
-def _silence_layers_below() -> None:
-    """What reaches us of them is one error, which becomes one line.
+def _silence_libraries() -> None:
+    """Stops libraries from logging an error that they also raise, which becomes one line.
 
-    For a save that failed orbax, through absl, and asyncio log pages of tracebacks, and
-    tensorstore's threads find the loop closed that they report to.
+    When a save fails, orbax (through absl) and asyncio log pages of tracebacks, and tensorstore's
+    threads report to an event loop that is closed by then.
     """
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -118,10 +118,10 @@ def _report_unraisable(unraisable: Any) -> None:
 
 
 def task() -> tuple[str, ConfigDict, Path]:
-    """The name of the task, its config and its workdir.
+    """Returns the name of the task, its config and its workdir.
 
     Raises:
-      InputError: the workdir is no path of this machine.
+      InputError: the workdir is not a path of this machine.
     """
     config = _CONFIG.value
     workdir = local_path("--workdir", _WORKDIR.value or f"runs/{config.name}")
@@ -129,10 +129,10 @@ def task() -> tuple[str, ConfigDict, Path]:
 
 
 def place() -> Place | None:
-    """The place of this process among several; None if it is alone.
+    """Returns the place of this process among several; None if it runs alone.
 
     Raises:
-      InputError: as `find_place`; or the task is one for a single process.
+      InputError: as `find_place`; or the task runs in a single process only.
     """
     found = find_place(
         Place(
@@ -155,7 +155,7 @@ def place() -> Place | None:
 
 
 def _explain(error: BaseException) -> InputError:
-    """What was wrong with the command line or the config, by what a library said of it."""
+    """Translates a library's error about the command line or the config into ours."""
     if isinstance(error, InputError):
         return error
     said = str(error)
@@ -184,7 +184,7 @@ def _print_help() -> None:
     for holder in _HOLDERS:
         output.say(f"  --{holder.name:<22} {flags.FLAGS[holder.name].help}")
     output.say("\nConfig fields (their meaning and default: configs/default.py):")
-    for name, rule in recipe.RULES.items():
+    for name, rule in recipe.rules_of(*recipe.MODEL_RULES).items():
         output.say(f"  --config.{name:<36} {rule.words}")
 
 

@@ -1,97 +1,67 @@
-"""The rule of every config field, checked before any device work."""
+"""The rules of all config fields, checked before any device work."""
 
-import re
-from collections.abc import Callable
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from awd_jax.core.unroll import Backend
+from awd_jax.core.cells import CELLS, Backend
+from awd_jax.core.softmax import HEADS
 from awd_jax.data.corpus import NAMES
 from awd_jax.data.text import LEVELS
 from awd_jax.data.windows import SHORTEST
 from awd_jax.errors import InputError
-from awd_jax.files import PATH_RULE, is_local
-
-
-class Rule(NamedTuple):
-    """What a value must be, in words and as a test."""
-
-    words: str
-    holds: Callable[[Any], bool]
-
-
-SMALLEST, LARGEST = 1.1754944e-38, 3.4028234e38  # float32's normal numbers
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    """Whether float32, in which programs compute, has it: finite, and not so small as to be 0."""
-    if not (_is_int(value) or isinstance(value, float)):
-        return False
-    return value == 0 or SMALLEST <= abs(value) <= LARGEST
-
-
-def one_of(*choices: str) -> Rule:
-    """One of a few words."""
-    return Rule("must be one of " + ", ".join(choices), lambda v: v in choices)
-
-
-TEXT = Rule("must be a string", lambda v: isinstance(v, str))
-FLAG = Rule("must be True or False", lambda v: isinstance(v, bool))
-
-
-def _is_below_1(value: Any) -> bool:
-    """Whether it is in [0, 1), in float32 too: 1 - 1e-9 would be 1 there."""
-    return _is_number(value) and 0 <= value < 1 and bool(np.float32(value) < 1)
-
-
-RATE = Rule("must be a drop probability in [0, 1), below 1 in float32 too", _is_below_1)
-POSITIVE = Rule(
-    "must be a number above 0, from 1.2e-38 to 3.4e38 as float32 has them",
-    lambda v: _is_number(v) and v > 0,
+from awd_jax.rules import (
+    COUNT,
+    COUNT_OR_0,
+    EPOCHS,
+    FLAG,
+    FRACTION,
+    NAME,
+    NOT_NEGATIVE,
+    NUMBER,
+    PATH,
+    POSITIVE,
+    RATE,
+    SEED,
+    SHARE,
+    TEXT,
+    Rule,
+    is_int,
+    one_of,
+    tuple_of,
 )
-NOT_NEGATIVE = Rule(
-    "must be 0 or a number above it, from 1.2e-38 to 3.4e38 as float32 has them",
-    lambda v: _is_number(v) and v >= 0,
-)
-COUNT = Rule("must be a whole number in [1, 2**31)", lambda v: _is_int(v) and 1 <= v < 2**31)
-COUNT_OR_0 = Rule("must be a whole number in [0, 2**31)", lambda v: _is_int(v) and 0 <= v < 2**31)
+
 BPTT = Rule(
     f"must be a whole number in [{SHORTEST}, 2**31): no window is drawn shorter than {SHORTEST}",
     lambda v: COUNT.holds(v) and v >= SHORTEST,
 )
-NONMONO = Rule(  # so many losses are part of every checkpoint
-    "must be a whole number in [1, 10**6]", lambda v: _is_int(v) and 1 <= v <= 10**6
+NONMONO = Rule(  # every checkpoint holds this many losses
+    "must be a whole number in [1, 10**6]", lambda v: is_int(v) and 1 <= v <= 10**6
 )
 TEMPERATURE = Rule(f"{POSITIVE.words}; for 0 set --config.generate.method=greedy", POSITIVE.holds)
-SHARE = Rule("must be a number in [0, 1), below 1 in float32 too", _is_below_1)
-PATH = Rule(PATH_RULE, lambda v: isinstance(v, str) and is_local(v))
-SEED = Rule(  # jax folds larger ones into these
-    "must be a whole number in [0, 2**32)", lambda v: _is_int(v) and 0 <= v < 2**32
-)
-EPOCHS = Rule(
-    "must be a tuple of epochs, each at least 1",
-    lambda v: isinstance(v, tuple | list) and all(_is_int(e) and e >= 1 for e in v),
-)
 
-
-def tuple_of(rule: Rule) -> Rule:
-    """A tuple of at least one, each keeping a rule."""
-    return Rule(
-        f"must be a tuple of at least one, each of which {rule.words}",
-        lambda v: isinstance(v, tuple | list) and len(v) > 0 and all(map(rule.holds, v)),
-    )
-
-
-NAME = Rule(
-    "must be a name of letters, digits, '.', '_' and '-'",
-    lambda v: isinstance(v, str) and re.fullmatch(r"[\w.-]*[\w-][\w.-]*", v, re.ASCII) is not None,
-)
+# By the name of a model: exactly the fields of its class, except vocab_size.
+MODEL_RULES = {
+    "recurrent": {
+        "head": one_of(*HEADS),
+        "cell": one_of(*CELLS),
+        "backend": one_of(*get_args(Backend)),
+        "embed_dim": COUNT,
+        "hidden_dim": COUNT,
+        "num_layers": COUNT,
+        "residual": FLAG,
+        "forget_gate_bias": NUMBER,
+        "dropout_kind": one_of("locked", "elementwise"),
+        "embed_dropout_rate": RATE,
+        "input_dropout_rate": RATE,
+        "hidden_dropout_rate": RATE,
+        "output_dropout_rate": RATE,
+        "state_dropout_rate": RATE,
+        "weight_drop_rate": RATE,
+        "input_weight_drop_rate": RATE,
+        "dtype": one_of("float32", "bfloat16"),
+    },
+}
 
 RULES = {
     "name": NAME,
@@ -100,28 +70,20 @@ RULES = {
     "data.level": one_of(*LEVELS),
     "data.vocabulary": one_of("train", "all"),
     "data.max_tokens": COUNT_OR_0,
-    "model.embed_dim": COUNT,
-    "model.hidden_dim": COUNT,
-    "model.num_layers": COUNT,
-    "model.embed_dropout_rate": RATE,
-    "model.input_dropout_rate": RATE,
-    "model.hidden_dropout_rate": RATE,
-    "model.output_dropout_rate": RATE,
-    "model.weight_drop_rate": RATE,
-    "model.input_weight_drop_rate": RATE,
-    "model.lstm_backend": one_of(*get_args(Backend)),
-    "model.dtype": one_of("float32", "bfloat16"),
+    "model.name": one_of(*MODEL_RULES),
     "optimizer.name": one_of("sgd", "adam"),
     "optimizer.learning_rate": POSITIVE,
     "optimizer.base_batch_size": COUNT_OR_0,
     "optimizer.max_grad_norm": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.decay_epochs": EPOCHS,
+    "optimizer.plateau_factor": FRACTION,
     "optimizer.averaging": FLAG,
     "optimizer.nonmono": NONMONO,
     "train.seed": SEED,
     "train.batch_size": COUNT,
     "train.bptt": BPTT,
+    "train.random_windows": FLAG,
     "train.num_epochs": COUNT,
     "train.activation_reg": NOT_NEGATIVE,
     "train.temporal_activation_reg": NOT_NEGATIVE,
@@ -139,7 +101,7 @@ RULES = {
     "generate.method": one_of("sample", "greedy", "beam"),
     "generate.temperature": TEMPERATURE,
     "generate.top_k": COUNT_OR_0,
-    "generate.top_p": Rule("must be a number in (0, 1]", lambda v: _is_number(v) and 0 < v <= 1),
+    "generate.top_p": FRACTION,
     "generate.beam_size": COUNT,
     "generate.seed": SEED,
     "generate.until_eos": FLAG,
@@ -175,8 +137,15 @@ RULES = {
 }
 
 
+def rules_of(*models: str) -> dict[str, Rule]:
+    """Returns the rules of a config with one of these models, by dotted names of its fields."""
+    return RULES | {
+        f"model.{n}": rule for model in models for n, rule in MODEL_RULES[model].items()
+    }
+
+
 def flatten(config: ConfigDict) -> dict[str, Any]:
-    """A config as one dict with dotted names."""
+    """Returns a config as one dict with dotted names."""
     flat = {}
     for name, value in config.items():
         if isinstance(value, ConfigDict):
@@ -187,32 +156,50 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 
 
 def check(config: ConfigDict) -> None:
-    """Checks every field against its rule, and those that depend on one another.
+    """Checks every field against its rule, and those fields that depend on one another.
 
     Raises:
       InputError: a missing or unknown field, or a value that breaks its rule.
     """
     flat = flatten(config)
-    for name in RULES:
+    rules = rules_of(*(name for name in MODEL_RULES if name == flat.get("model.name")))
+    for name in rules:
         if name not in flat:
             raise InputError(
                 f"config.{name}",
                 "is missing",
                 "start from configs/default.py, which has every field",
             )
-    for name, value in flat.items():
-        if name not in RULES:
+    for name in sorted(flat, key=lambda name: name != "model.name"):  # it decides the others
+        if name not in rules:
             raise InputError(
-                f"config.{name}", "is no known field", "see configs/default.py for all of them"
+                f"config.{name}", "is not a known field", "see configs/default.py for all of them"
             )
-        if not RULES[name].holds(value):
+        if not rules[name].holds(flat[name]):
             raise InputError(
-                f"config.{name} = {value!r}", RULES[name].words, f"set --config.{name}=..."
+                f"config.{name} = {flat[name]!r}", rules[name].words, f"set --config.{name}=..."
             )
-    optimizer = config.optimizer
-    if optimizer.name == "adam" and optimizer.learning_rate >= 1:
+    if flat["optimizer.name"] == "adam" and flat["optimizer.learning_rate"] >= 1:
         raise InputError(
-            f"config.optimizer.learning_rate = {optimizer.learning_rate}",
+            f"config.optimizer.learning_rate = {flat['optimizer.learning_rate']}",
             "must be below 1 with adam, which moves every parameter by about the rate",
             "set --config.optimizer.learning_rate=1e-3, or another --config.optimizer.name",
         )
+    if flat["model.name"] == "recurrent":
+        _check_recurrent(config.model)
+
+
+def _check_recurrent(model: ConfigDict) -> None:
+    cell, backend = model.cell, model.backend
+    only = f"is for the LSTM only, and config.model.cell = {cell}"
+    unmasked = f"needs another backend than {backend}, which has no mask within its loop"
+    for is_wrong, name, rule in (
+        (backend == "cudnn" and cell != "lstm", "backend", only),
+        (backend == "fast" and cell == "cho_gru", "backend", "is not for cho_gru, which has scan"),
+        (model.forget_gate_bias != 0 and cell != "lstm", "forget_gate_bias", only),
+        (model.state_dropout_rate > 0 and backend == "cudnn", "state_dropout_rate", unmasked),
+    ):
+        if is_wrong:
+            raise InputError(
+                f"config.model.{name} = {model[name]}", rule, f"leave --config.model.{name} out"
+            )

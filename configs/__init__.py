@@ -1,1 +1,1 @@
-"""Recipes: one file each; default.py has every field."""
+"""Recipes, one file each; default.py has every field."""

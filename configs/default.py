@@ -2,95 +2,85 @@
 
 from ml_collections import ConfigDict
 
+from configs import models
+
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The defaults. A variant is given as `--config=configs/NAME.py:VARIANT`."""
+    """Returns the defaults. Select a variant by `--config=configs/NAME.py:VARIANT`."""
     config = ConfigDict()
-    config.name = "default"  # of the run: its workdir is runs/<name> unless --workdir is given
+    config.name = "default"  # of the run, whose workdir is runs/<name> unless --workdir is given
 
     config.data = data = ConfigDict()
     data.corpus = "text"  # ptb, ptb_char, wikitext2, wikitext103, enwik8, synthetic, or text:
     data.dir = ""  # a directory with train.txt, valid.txt, test.txt; "" looks the corpus up
     data.level = "word"  # what a token is: word, char or byte
-    data.vocabulary = "train"  # tokens of train (others are <unk>), or of all three splits
-    data.max_tokens = 0  # read only so many tokens of each split; 0 reads all
+    data.vocabulary = "train"  # tokens of train (others become <unk>), or all: of the three splits
+    data.max_tokens = 0  # read only this many tokens of each split; 0 reads all
 
-    config.model = model = ConfigDict()
-    model.embed_dim = 400  # features of the embedding, and of the last layer
-    model.hidden_dim = 1150  # features of the other layers
-    model.num_layers = 3
-    # Drop probabilities in [0, 1); every mask is drawn once per window.
-    model.embed_dropout_rate = 0.1  # whole word types, at the look-up
-    model.input_dropout_rate = 0.4  # locked, after the embedding
-    model.hidden_dropout_rate = 0.25  # locked, between the layers
-    model.output_dropout_rate = 0.4  # locked, after the last layer
-    model.weight_drop_rate = 0.5  # single weights of w_h
-    model.input_weight_drop_rate = 0.0  # single weights of w_x
-    model.lstm_backend = "auto"  # scan, fast, cudnn; auto is cudnn on a GPU with float32, else fast
-    model.dtype = (
-        "float32"  # or bfloat16: of activations and products; parameters, averages, loss: float32
-    )
+    config.model = models.recurrent()  # or another of configs/models.py
 
     config.optimizer = optimizer = ConfigDict()
     optimizer.name = "sgd"  # sgd or adam
-    optimizer.learning_rate = 30.0  # of a window of bptt tokens; a window's own is * length / bptt
-    # Sequences of the batch that has this rate, that of another being in proportion; 0: any has it.
+    optimizer.learning_rate = 30.0  # for bptt tokens; a window's rate is * length / bptt
+    # Batch size that this rate is meant for; another batch scales it in proportion. 0: no scaling.
     optimizer.base_batch_size = 0
     optimizer.max_grad_norm = 0.25  # clip the global norm of the gradient, before weight decay
-    optimizer.weight_decay = 1.2e-6  # L2: this times the parameters joins the clipped gradient
+    optimizer.weight_decay = 1.2e-6  # L2: adds this times the parameters to the clipped gradient
     optimizer.decay_epochs = ()  # after each of these epochs the rate is divided by 10
+    optimizer.plateau_factor = 1.0  # the rate is multiplied by this when valid is no new best
     optimizer.averaging = True  # NT-ASGD: average the iterates once validation stops improving
-    optimizer.nonmono = 5  # how many of the latest validation losses the trigger passes over
+    optimizer.nonmono = 5  # the trigger leaves out this many of the latest validation losses
 
     config.train = train = ConfigDict()
     train.seed = 0
-    train.batch_size = 20  # sequences side by side, over all devices
+    train.batch_size = 20  # parallel sequences, over all devices
     train.bptt = 70  # mean window length in tokens (half of it with probability 0.05)
+    train.random_windows = True  # random window lengths; False: always bptt
     train.num_epochs = 500
     train.activation_reg = 2.0  # alpha of AR
     train.temporal_activation_reg = 1.0  # beta of TAR
-    train.valid_batch_size = 10  # sequences side by side on the validation split
+    train.valid_batch_size = 10  # parallel sequences on the validation split
     train.test_batch_size = 1  # and on the test split
-    train.evaluate_raw = False  # once averaging, validate the raw iterates too
+    train.evaluate_raw = False  # once averaging has begun, also validate the raw iterates
     train.num_devices = 0  # devices of this process to use; 0 uses all
     train.log_steps = 200  # windows between two lines of the metrics log
     train.checkpoint_minutes = 10.0  # between two checkpoints within an epoch
-    train.checkpoint_steps = 0  # windows between two of them; 0 leaves it to the minutes
+    train.checkpoint_steps = 0  # windows between two checkpoints; 0: only the minutes count
     train.num_samples = 0  # sentences to generate with the best model at the end
 
     config.cache = cache = ConfigDict()  # --task=cache, --task=dynamic
-    cache.window = 500  # W, the latest positions that the cache points to
-    cache.theta = 1.0  # how much a larger product of features weighs
+    cache.window = 500  # W: the latest positions that the cache points to
+    cache.theta = 1.0  # scales the products of features; a larger one sharpens the cache
     cache.lamb = 0.1  # share of the cache in the mixture, in [0, 1)
 
     config.dynamic = dynamic = ConfigDict()  # --task=dynamic
-    dynamic.learning_rate = 5e-5  # of the gradient over its usual size
+    dynamic.learning_rate = 5e-5  # for the gradient divided by its usual size
     dynamic.lamb = 2e-3  # decay back to the trained parameters
-    dynamic.eps = 2e-5  # joins the usual size of a gradient
-    dynamic.segment = 5  # tokens scored, then learnt from
-    dynamic.batch_size = 100  # sequences side by side when train tells the usual size
+    dynamic.eps = 2e-5  # added to the usual size of a gradient
+    dynamic.segment = 5  # tokens that are scored, then learned from
+    dynamic.batch_size = 100  # parallel sequences to find the usual size on train
 
-    config.tune_cache = tune_cache = ConfigDict()  # every combination, on valid
+    config.tune_cache = tune_cache = ConfigDict()  # every combination is tried on valid
     tune_cache.windows = (100, 500, 2000, 4000)
     tune_cache.thetas = (0.3, 0.6, 1.0, 2.0, 4.0)
     tune_cache.lambs = (0.05, 0.1, 0.15, 0.2, 0.3)
 
-    config.tune_dynamic = tune_dynamic = ConfigDict()  # every combination, a pass over valid each
+    config.tune_dynamic = tune_dynamic = ConfigDict()  # each combination is a pass over valid
     tune_dynamic.learning_rates = (3e-5, 4e-5, 5e-5, 6e-5, 7e-5, 1e-4)
     tune_dynamic.lambs = (1e-3, 2e-3, 3e-3, 5e-3)
     tune_dynamic.epsilons = (2e-5,)
-    tune_dynamic.max_tokens = 0  # use only the first so many of valid; 0 uses all
+    tune_dynamic.max_tokens = 0  # use only this many tokens of valid; 0 uses all
 
     config.generate = generate = ConfigDict()
-    generate.prompt = ""  # what the text begins with, after the end of a line
-    generate.num_tokens = 100  # to draw after it; <eos> is one, and ends a line
-    generate.num_samples = 1  # texts, drawn side by side
+    generate.prompt = ""  # the text begins with this, at the start of a line
+    generate.num_tokens = 100  # to draw after the prompt; <eos> counts, and ends a line
+    generate.num_samples = 1  # texts, drawn in parallel
     generate.method = "sample"  # sample, greedy or beam
-    generate.temperature = 1.0  # of sample: below 1 makes probable tokens more probable
-    generate.top_k = 0  # of sample: draw from so many of the most probable tokens; 0 from all
-    generate.top_p = 1.0  # of sample: or from as many as have this probability together
-    generate.beam_size = 5  # of beam: continuations kept at each step
-    generate.seed = 0  # of sample
+    generate.temperature = 1.0  # sample: below 1 makes probable tokens more probable
+    generate.top_k = 0  # sample: draw from this many of the most probable tokens; 0: from all
+    generate.top_p = 1.0  # sample: draw from the fewest tokens that together have this probability
+    generate.beam_size = 5  # beam: continuations kept at each step
+    generate.seed = 0  # sample: seed of the draws
     generate.until_eos = False  # end each text at its first <eos>
     generate.forbid_unk = False  # never draw <unk>
 
@@ -99,16 +89,16 @@ def get_config(variant: str = "") -> ConfigDict:
     score.output = ""  # a file; "" for standard output
     score.format = "tsv"  # tsv or jsonl, one line for each line of the input
     score.per_token = False  # also give the tokens of a line, and the log-probability of each
-    score.carry = False  # each line after all lines before it; else each by itself
-    score.batch_size = 8  # lines side by side, without carry; a GPU wants more
+    score.carry = False  # score each line after all previous lines; False: on its own
+    score.batch_size = 8  # parallel lines, without carry; raise it on a GPU
 
     config.import_model = import_model = ConfigDict()
     import_model.path = ""  # weights: .safetensors, or a state_dict saved by torch
-    # Its tokens by id: a JSON list, a text file with one a line, or the directory of a corpus, for
-    # its tokens by first appearance (awd-lstm-lm); "" for those in a file of export_model.
+    # Its tokens in the order of their ids: a JSON list, a text file with one per line, or the
+    # directory of a corpus (by first appearance, as in awd-lstm-lm); "" if export_model wrote it.
     import_model.vocabulary = ""
-    # Whose tokens the model gets: "file", or "corpus", the config's, with the rows moved to its
-    # ids and the mean row for a new token; then it is evaluated and can be trained on.
+    # "file" keeps its tokens. "corpus" takes those of the config's corpus: rows move to their new
+    # ids, new tokens get the mean row. The model is then evaluated, and can be trained further.
     import_model.tokens = "file"
     import_model.eos_token = ""  # what the file calls <eos>; "" for <eos> or xxbos
     import_model.unk_token = ""  # what it calls <unk>; "" for <unk>, xxunk or _unk_
@@ -121,10 +111,10 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def apply_variant(config: ConfigDict, variant: str) -> ConfigDict:
-    """Shrinks a recipe where asked.
+    """Returns a variant of a recipe, which it changes in place; "" changes nothing.
 
-    `smoke` trains a tiny model for two epochs on a few thousand tokens: of the
-    built-in corpus, or of `data.dir` where that is given.
+    `smoke` trains a tiny model for two epochs on a few thousand tokens of the built-in corpus, or
+    of `data.dir` if that is given.
 
     Raises:
       ValueError: an unknown variant.

@@ -6,7 +6,7 @@ from configs import ptb
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """Starts from the best model of runs/ptb, and goes to runs/ptb/finetune."""
+    """Returns the recipe: starts from the best model in runs/ptb, writes to runs/ptb/finetune."""
     config = ptb.get_config(variant)
-    config.train.seed = 1  # other windows and masks than the base run had
+    config.train.seed = 1  # for windows and masks that the base run has not seen
     return config

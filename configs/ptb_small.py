@@ -1,4 +1,4 @@
-"""Penn Treebank by word with a small model: a recipe that a laptop's CPU finishes."""
+"""Penn Treebank by word with a small model: a recipe that a laptop can finish."""
 
 from ml_collections import ConfigDict
 
@@ -6,7 +6,7 @@ from configs import default
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """16 epochs of 686 windows."""
+    """Returns the recipe: 16 epochs of 686 windows."""
     config = default.get_config()
     config.name = "ptb_small"
     config.data.corpus = "ptb"

@@ -6,7 +6,7 @@ from configs import default
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """Prints the test perplexity beside the best possible one, and a few sentences."""
+    """Returns the recipe: prints the test perplexity, the best possible one, and sentences."""
     config = default.get_config()
     config.name = "quickstart"
     config.data.corpus = "synthetic"

@@ -6,7 +6,7 @@ from configs import wt2
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """Starts from the best model of runs/wt2, and goes to runs/wt2/finetune."""
+    """Returns the recipe: starts from the best model in runs/wt2, writes to runs/wt2/finetune."""
     config = wt2.get_config(variant)
-    config.train.seed = 1  # other windows and masks than the base run had
+    config.train.seed = 1  # for windows and masks that the base run has not seen
     return config

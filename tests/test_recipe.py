@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 from pathlib import Path
 
@@ -7,9 +8,10 @@ from hypothesis import strategies as st
 
 from awd_jax import recipe
 from awd_jax.errors import InputError
-from configs import default
+from awd_jax.models import MODELS
+from configs import default, models
 
-NAMES = sorted(path.stem for path in Path("configs").glob("[a-z]*.py"))
+NAMES = sorted(path.stem for path in Path("configs").glob("[a-z]*.py") if path.stem != "models")
 
 
 @pytest.mark.parametrize("variant", ["", "smoke"])
@@ -28,7 +30,7 @@ def test_a_missing_field_is_named():
 def test_an_unknown_field_is_named():
     config = default.get_config()
     config.model.dropout = 0.5
-    with pytest.raises(InputError, match=r"config\.model\.dropout: is no known field"):
+    with pytest.raises(InputError, match=r"config\.model\.dropout: is not a known field"):
         recipe.check(config)
 
 
@@ -109,7 +111,9 @@ def test_adam_with_the_rate_of_sgd_is_refused():
 anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
 
 
-@hypothesis.given(field=st.sampled_from(sorted(recipe.RULES)), value=anything | st.lists(anything))
+@hypothesis.given(
+    field=st.sampled_from(sorted(recipe.rules_of("recurrent"))), value=anything | st.lists(anything)
+)
 def test_no_value_gives_anything_but_an_input_error(field, value):
     config = default.get_config()
     with config.ignore_type():
@@ -118,3 +122,31 @@ def test_no_value_gives_anything_but_an_input_error(field, value):
         recipe.check(config)
     except InputError as error:
         assert field in str(error)
+
+
+@pytest.mark.parametrize("name", recipe.MODEL_RULES)
+def test_a_models_fields_are_those_of_its_class_and_its_rules(name):
+    fields = getattr(models, name)().to_dict()
+    assert fields.pop("name") == name
+    assert fields.keys() == recipe.MODEL_RULES[name].keys()
+    given_by_flax = {"parent", "name"}
+    of_class = {field.name for field in dataclasses.fields(MODELS[name])} - given_by_flax
+    assert of_class == {"vocab_size", *fields}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "other", "rule"),
+    [
+        ("backend", "cudnn", {"cell": "gru"}, "is for the LSTM only, and config.model.cell = gru"),
+        ("backend", "fast", {"cell": "cho_gru"}, "is not for cho_gru"),
+        ("forget_gate_bias", 1.0, {"cell": "rnn"}, "is for the LSTM only"),
+        ("state_dropout_rate", 0.5, {"backend": "cudnn"}, "has no mask within its loop"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused(field, value, other, rule):
+    config = default.get_config()
+    config.model[field] = value
+    recipe.check(config)
+    config.model.update(other)
+    with pytest.raises(InputError, match=rf"config.model.{field} = {value}: .*{rule}"):
+        recipe.check(config)
