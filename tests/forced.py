@@ -19,8 +19,8 @@ from typing import Any
 
 from awd_jax import main
 from awd_jax.core.ntasgd import observe
-from awd_jax.data import windows
-from awd_jax.train import loop
+from awd_jax.data.windows import WindowPlan
+from awd_jax.train import learner
 
 
 def observe_no_progress(opt_state: Any, loss: float) -> Any:
@@ -43,13 +43,13 @@ def make_strike(number: int, signum: signal.Signals) -> Callable[[], None]:
 
 
 def strike_at_window(strike: Callable[[], None]) -> None:
-    whole_batch = windows.window_batch
+    take = WindowPlan.__getitem__
 
-    def window_batch(*args: Any) -> windows.Batch:
+    def strike_and_take(self: WindowPlan, position: int) -> Any:
         strike()
-        return whole_batch(*args)
+        return take(self, position)
 
-    windows.window_batch = window_batch
+    WindowPlan.__getitem__ = strike_and_take
 
 
 def strike_at_save(strike: Callable[[], None]) -> None:
@@ -70,5 +70,5 @@ if __name__ == "__main__":
     if given:
         moment, number, name = given.split(":")
         MOMENTS[moment](make_strike(int(number), signal.Signals[f"SIG{name}"]))
-    loop.observe = observe_no_progress
+    learner.observe = observe_no_progress
     main.run()

@@ -91,7 +91,7 @@ def test_bad_input_gives_one_line_and_exit_code_2_and_leaves_nothing(what, tmp_p
 
 
 BAD_CONFIGS = {
-    "return None": "gives None, which is no config",
+    "return None": "gives None, which is not a config",
     "raise SystemExit(0)": "SystemExit: 0",
     "raise KeyError('lang')": "KeyError: 'lang'",
 }

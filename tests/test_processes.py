@@ -8,7 +8,7 @@ import pytest
 
 from awd_jax.tasks.evaluate import evaluate
 from awd_jax.tasks.train import train
-from awd_jax.train import loop
+from awd_jax.train import learner
 from configs import quickstart
 from tests.forced import observe_no_progress
 from tests.many import Many
@@ -46,7 +46,7 @@ def arguments(workdir, *more, heartbeat=HEARTBEAT):
 def train_here(num_devices, workdir):
     """In this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "observe", observe_no_progress)
+        patch.setattr(learner, "observe", observe_no_progress)
         train(make_config(num_devices), workdir)
 
 

@@ -1,12 +1,12 @@
-"""What the command can do, each a function of (config, workdir)."""
+"""The tasks of the command, each a function of (config, workdir)."""
 
+from awd_jax.tasks.cache import cache
 from awd_jax.tasks.dynamic import dynamic
 from awd_jax.tasks.evaluate import evaluate
 from awd_jax.tasks.export_model import export_model
 from awd_jax.tasks.finetune import finetune
 from awd_jax.tasks.generate import generate
 from awd_jax.tasks.import_model import import_model
-from awd_jax.tasks.pointer import cache
 from awd_jax.tasks.score import score
 from awd_jax.tasks.train import train
 from awd_jax.tasks.tune import tune_cache, tune_dynamic
@@ -25,4 +25,4 @@ TASKS = {
     "export_model": export_model,
 }
 
-SHARED_TASKS = ("train", "finetune", "evaluate")  # those that several processes can share
+SHARED_TASKS = ("train", "finetune", "evaluate")  # tasks that several processes can run together

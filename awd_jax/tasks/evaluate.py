@@ -7,16 +7,15 @@ from ml_collections import ConfigDict
 from awd_jax import output
 from awd_jax.run import processes
 from awd_jax.run.replicas import choose_replicas
-from awd_jax.run.report import describe_nll
 from awd_jax.run.workdir import describe
-from awd_jax.tasks.model_file import load_best_model, read_splits
-from awd_jax.tasks.result import as_result, leave_json
+from awd_jax.tasks.model_file import check_vocabulary, load_best_model
+from awd_jax.tasks.results import as_result, leave_json
+from awd_jax.train import make_problem
 from awd_jax.train.evaluation import make_evaluate
-from awd_jax.train.streams import fingerprint, make_streams
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> None:
-    """Prints both losses and writes evaluate.json.
+    """Evaluates the best model on valid and test; prints both losses and writes evaluate.json.
 
     Raises:
       InputError: the workdir holds no finished epoch of this model, or the corpus
@@ -24,15 +23,15 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
     """
     best = load_best_model(config, workdir)
     with processes.together():
-        corpus = read_splits(config, best)
-        streams = make_streams(config.train, corpus)
+        problem = make_problem(config)
+        check_vocabulary(config.data.corpus, problem.vocabulary, best)
         replicas = choose_replicas(config.train)
-    processes.check_same(describe(config, fingerprint(corpus)), but=("data.dir",))
-    evaluate_stream = make_evaluate(best.model, config.train.bptt, replicas)
-    valid_nll = evaluate_stream(best.params, streams.valid)
-    test_nll = evaluate_stream(best.params, streams.test)
+    processes.check_same(describe(config, problem.fingerprint), but=("data.dir",))
+    evaluate_plan = make_evaluate(best.model, replicas)
+    valid_nll = evaluate_plan(best.params, problem.valid)
+    test_nll = evaluate_plan(best.params, problem.test)
     if processes.is_first():
-        leave_json(workdir, "evaluate", as_result(corpus, valid_nll, test_nll))
+        leave_json(workdir, "evaluate", as_result(problem.source_nll, valid_nll, test_nll))
         output.say(f"best model of step {best.step}")
-        output.say(f"valid {describe_nll(valid_nll, corpus.level)}")
-        output.say(f"test {describe_nll(test_nll, corpus.level)}")
+        output.say(f"valid {problem.describe_nll(valid_nll)}")
+        output.say(f"test {problem.describe_nll(test_nll)}")

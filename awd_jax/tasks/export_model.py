@@ -15,21 +15,29 @@ from awd_jax.interchange.torch_layout import to_torch
 from awd_jax.interchange.weights_file import write_safetensors
 from awd_jax.recipe import flatten
 from awd_jax.tasks.model_file import load_best_model
-from awd_jax.tasks.result import leave_json
+from awd_jax.tasks.results import leave_json
 
 
 def export_model(config: ConfigDict, workdir: Path) -> None:
-    """Writes the files of `export_model.format`, each whole or not at all.
+    """Exports the best model as `export_model.format`, each file whole or not at all.
 
-    `safetensors`: model.safetensors, parameters in our names, with config and vocabulary as JSON
-    in its metadata; `import_model` reads it. `torch`: awd_lstm_lm.safetensors, the same in the
-    names and shapes of awd-lstm-lm's state_dict. `stablehlo`: model.stablehlo, a program that
-    jax runs without this package, and beside it the model.safetensors that it takes.
+    `safetensors`: model.safetensors, the parameters under our names, with config and vocabulary as
+    JSON in the metadata; `import_model` reads it. `torch`: awd_lstm_lm.safetensors, the same with
+    the names and shapes of awd-lstm-lm's state_dict. `stablehlo`: model.stablehlo, a program that
+    jax runs without this package, and the model.safetensors that holds its parameters.
 
     Raises:
-      InputError: the workdir holds no finished epoch of this model, or the directory cannot be
-        written.
+      InputError: the workdir holds no finished epoch of this model, the format cannot express it,
+        or the directory cannot be written.
     """
+    model = config.model
+    if config.export_model.format == "torch" and (model.cell != "lstm" or model.residual):
+        raise InputError(
+            "config.export_model.format = torch",
+            "is for the plain LSTM, and config.model has "
+            f"cell = {model.cell}, residual = {model.residual}",
+            "export as safetensors or stablehlo",
+        )
     best = load_best_model(config, workdir)
     params = flatten_params(jax.device_get(best.params))
     described = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from awd_jax.data.sources import PLAIN_LAYOUT, file_names, find_splits
+from awd_jax.data.catalogue import PLAIN_LAYOUT, file_names, find_splits
 from awd_jax.data.text import count_tokens
 from awd_jax.data.vocabulary import EOS, UNK, Vocabulary
 from awd_jax.errors import InputError
@@ -13,19 +13,19 @@ from awd_jax.files import local_path
 from awd_jax.interchange import token_list
 from awd_jax.interchange.weights_file import WeightsFile
 
-# What others call <eos> and <unk>. Nothing ends a text in fastai, where xxbos starts the next one.
+# Foreign names of <eos> and <unk>. fastai marks no end of a text: xxbos starts the next one.
 _EOS_NAMES = (EOS, "xxbos")
 _UNK_NAMES = (UNK, "xxunk", "_unk_")
 
 
 def read_vocabulary(config: ConfigDict, weights: WeightsFile) -> Vocabulary:
-    """The tokens of the config's `import_model.vocabulary`, else those that the weights bring.
+    """Reads the tokens of `import_model.vocabulary`, or those stored with the weights.
 
-    A directory with a corpus stands for its tokens by first appearance in train, valid and test,
-    which are awd-lstm-lm's ids.
+    The directory of a corpus gives its tokens by first appearance in train, valid and test, which
+    is the order of awd-lstm-lm's ids.
 
     Raises:
-      InputError: it cannot be read, or has no token for the end of a text.
+      InputError: there is none, it cannot be read, or it has no token for the end of a text.
     """
     fields = config.import_model
     if fields.vocabulary:

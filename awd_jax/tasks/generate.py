@@ -1,4 +1,4 @@
-"""Writes text with a trained model: sampled, greedy, or by beam search."""
+"""Generates text with a trained model: by sampling, greedily, or by beam search."""
 
 import sys
 import time
@@ -16,31 +16,31 @@ from awd_jax.data.spelling import Speller, spell
 from awd_jax.data.text import Text, text_lines
 from awd_jax.data.vocabulary import EOS, UNK
 from awd_jax.errors import InputError
-from awd_jax.tasks.draw import Tokens, cut_at, draw_samples, search_beams
+from awd_jax.tasks.decoding import Tokens, cut_at, draw_samples, search_beams
 from awd_jax.tasks.model_file import BestModel, load_best_model
-from awd_jax.tasks.result import leave_json
+from awd_jax.tasks.results import leave_json
 
 T = TypeVar("T")
 
 
 class Drawn(NamedTuple):
-    """What follows the prompt, in each text."""
+    """The continuations of the prompt."""
 
     tokens: Int32[np.ndarray, "B T"]
     log_probs: list[float] | None  # of each text, in nats; None if sampled or greedy
-    num_tokens: int  # that were drawn for it
+    num_tokens: int  # drawn for all texts, discarded beams included
     seconds: float  # without compilation
 
 
 def generate(config: ConfigDict, workdir: Path) -> None:
-    """Prints texts, the first while it is drawn, and writes generate.json.
+    """Generates texts; prints them, the first while it is drawn, and writes generate.json.
 
-    Each text is the prompt and what the model continues it with; several are
-    parted by lines of `---`. The history before the prompt is the end of a line.
+    Each text is the prompt and its continuation; lines of `---` separate several texts. The
+    history before the prompt is the end of a line.
 
     Raises:
-      InputError: there is no such model, the prompt has a token outside a vocabulary
-        without `<unk>`, or more texts are asked for than the method gives.
+      InputError: there is no such model, the prompt has a token outside a vocabulary without
+        `<unk>`, or more texts are asked for than the method can give.
     """
     _check_number(config.generate)
     best = load_best_model(config, workdir)
@@ -87,8 +87,8 @@ def _check_number(config: ConfigDict) -> None:
 
 
 def _encode_prompt(prompt: str, best: BestModel) -> Tokens:
-    """The tokens of the prompt after the `<eos>` of a line before it."""
-    # As the shell gave them, bytes that are not UTF-8 included.
+    """Returns the ids of the prompt, after the `<eos>` of a previous line."""
+    # The bytes that the shell gave, including those that are not UTF-8.
     raw = prompt.encode(errors="surrogateescape") + b"\n"
     tokens: list[str] = []
     for line in text_lines(Text("config.generate.prompt", best.level, lambda: iter([raw]))):
@@ -134,13 +134,13 @@ def _search(
     seconds = time.perf_counter() - started
     num_steps = int(beams.num_drawn)
     log_probs = np.asarray(beams.log_probs)[: config.num_samples]
-    is_text = log_probs > -np.inf  # a beam beyond the texts there are, or an impossible one
+    is_text = log_probs > -np.inf  # -inf marks an unused or impossible beam
     tokens = np.asarray(beams.tokens)[: config.num_samples, :num_steps][is_text]
     show(_shorten(config, best, tokens[0]))
     return Drawn(tokens, log_probs[is_text].tolist(), num_steps * len(beams.tokens), seconds)
 
 
 def _with_bar(steps: Iterator[T], num_tokens: int) -> Iterator[T]:
-    """Shows the time left, unless the text itself goes to the terminal."""
+    """Wraps steps in a progress bar, unless the text itself goes to the terminal."""
     disable = True if sys.stdout.isatty() else None
     yield from tqdm(steps, total=num_tokens, unit="token", leave=False, disable=disable)

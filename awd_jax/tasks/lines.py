@@ -1,4 +1,4 @@
-"""Log-probability of every token of every line of a text."""
+"""Scores every token of every line of a text."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -6,18 +6,18 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Float32, Int, Int32
+from jaxtyping import Array, Float, Float32, Int32
 
-from awd_jax.core import losses
-from awd_jax.core.cells import LSTMState
+from awd_jax.batches import Window
 from awd_jax.data.text import Text, text_lines
 from awd_jax.data.vocabulary import EOS, UNK, Vocabulary
+from awd_jax.data.windows import bucket, even_plan
 from awd_jax.errors import InputError
+from awd_jax.models.contract import Carry
 from awd_jax.tasks.model_file import BestModel
 
-WINDOW = 64  # tokens in a row that a compiled step scores at most
-CHUNK = 1 << 16  # tokens that are held at once, but for a longer line
-Carry = tuple[LSTMState, ...]
+WINDOW = 64  # longest window of a compiled step, in tokens
+BLOCK = 1 << 16  # tokens held in memory at once; a longer line is still held whole
 
 
 class Line(NamedTuple):
@@ -36,28 +36,30 @@ class ScoredLine(NamedTuple):
 
 
 def read_lines(text: Text, vocabulary: Vocabulary) -> Iterator[Line]:
-    """The lines of a text; reads one block at a time.
+    """Yields the lines of a text; reads one block at a time.
 
     Raises:
       InputError: a token is outside a vocabulary without `<unk>`, or the text cannot be read.
     """
     for number, tokens in enumerate(text_lines(text), 1):
-        tokens = [*tokens, EOS]
-        ids = vocabulary.lookup(tokens)
-        outside = np.flatnonzero(ids < 0)
-        if outside.size:
-            if vocabulary.unk_id is None:
-                raise InputError(
-                    f"{text.name}, line {number}: token {tokens[outside[0]]!r}",
-                    f"is not among the {len(vocabulary):,} of the vocabulary, which has no {UNK}",
-                    "take it out of the text",
-                )
-            ids[outside] = vocabulary.unk_id
-        yield Line(tokens, ids, outside.size)
+        yield _encode(f"{text.name}, line {number}", [*tokens, EOS], vocabulary)
+
+
+def _encode(place: str, tokens: list[str], vocabulary: Vocabulary) -> Line:
+    ids = vocabulary.lookup(tokens)
+    num_unk = vocabulary.replace_outside(
+        ids,
+        lambda index: InputError(
+            f"{place}: token {tokens[index]!r}",
+            f"is not among the {len(vocabulary):,} of the vocabulary, which has no {UNK}",
+            "take it out of the text",
+        ),
+    )
+    return Line(tokens, ids, num_unk)
 
 
 class Scorer:
-    """Scores lines with a model, each by itself or each after all before it."""
+    """Scores lines with a model, each on its own or each after all previous lines."""
 
     def __init__(self, best: BestModel) -> None:
         self._model = best.model
@@ -65,81 +67,68 @@ class Scorer:
         self._eos = best.vocabulary.eos_id
 
         def step(
-            params: optax.Params,
-            carry: Carry,
-            inputs: Int[Array, "T B"],
-            targets: Int[Array, "T B"],
-            length: Int[Array, ""],
+            params: optax.Params, carry: Carry, window: Window
         ) -> tuple[Carry, Float[Array, "T B"]]:
-            logits, output = best.model.forward(params, inputs, carry, None, length)
-            return output.carry, -losses.token_nll(logits, targets)
+            scored = best.model.score(params, window, carry)
+            return scored.carry, -scored.token_nll
 
         self._step = jax.jit(step, donate_argnums=1)
 
     def score_apart(self, lines: Iterator[Line], batch_size: int) -> Iterator[ScoredLine]:
-        """Every line as the first of a text; in the order given.
+        """Scores every line as the first of a text; yields them in the given order.
 
-        Lines of about the same length are scored side by side.
+        Lines of similar length are scored in one batch.
         """
-        for chunk in _chunks(lines):
-            log_probs: list[np.ndarray] = [np.empty(0)] * len(chunk)
-            rising = np.argsort([len(line.ids) for line in chunk], kind="stable")
-            # Not many more columns than lines, whatever is asked for; and few widths.
-            width = min(batch_size, 1 << (len(chunk) - 1).bit_length())
-            for start in range(0, len(chunk), width):
+        for block in _blocks(lines):
+            log_probs: list[np.ndarray] = [np.empty(0)] * len(block)
+            rising = np.argsort([len(line.ids) for line in block], kind="stable")
+            # A power of two: not many more columns than lines, and few widths to compile.
+            width = min(batch_size, 1 << (len(block) - 1).bit_length())
+            for start in range(0, len(block), width):
                 group = rising[start : start + width]
                 for i, found in zip(
-                    group, self._score_batch([chunk[i].ids for i in group], width), strict=True
+                    group, self._score_batch([block[i].ids for i in group], width), strict=True
                 ):
                     log_probs[i] = found
-            yield from map(ScoredLine, chunk, log_probs)
+            yield from map(ScoredLine, block, log_probs)
 
     def score_in_order(self, lines: Iterator[Line]) -> Iterator[ScoredLine]:
-        """Every line after all lines before it."""
+        """Scores every line after all previous lines."""
         carry = self._model.initial_carry(1)
-        for chunk in _chunks(lines):
-            ids = np.concatenate([line.ids for line in chunk])
-            inputs = np.concatenate([[self._eos], ids[:-1]]).astype(np.int32)  # every line ends so
-            carry, log_probs = self._score_columns(carry, inputs[:, None], ids[:, None])
-            ends = np.cumsum([len(line.ids) for line in chunk])
-            yield from map(ScoredLine, chunk, np.split(log_probs[:, 0], ends[:-1]))
+        for block in _blocks(lines):
+            ids = np.concatenate([line.ids for line in block])
+            carry, log_probs = self._score_columns(carry, ids[:, None])
+            ends = np.cumsum([len(line.ids) for line in block])
+            yield from map(ScoredLine, block, np.split(log_probs[:, 0], ends[:-1]))
 
     def _score_batch(self, lines: list[np.ndarray], batch_size: int) -> list[np.ndarray]:
         longest = max(map(len, lines))
         targets = np.zeros((longest, batch_size), np.int32)
         for column, ids in enumerate(lines):
             targets[: len(ids), column] = ids
-        inputs = np.concatenate([np.full((1, batch_size), self._eos, np.int32), targets[:-1]])
-        _, log_probs = self._score_columns(self._model.initial_carry(batch_size), inputs, targets)
+        _, log_probs = self._score_columns(self._model.initial_carry(batch_size), targets)
         return [log_probs[: len(ids), column] for column, ids in enumerate(lines)]
 
     def _score_columns(
-        self, carry: Carry, inputs: np.ndarray, targets: np.ndarray
+        self, carry: Carry, targets: Int32[np.ndarray, "T B"]
     ) -> tuple[Carry, Float32[np.ndarray, "T B"]]:
-        """All rows, window after window; few window lengths, so few programs."""
+        """Scores all steps, window by window; each column starts after an `<eos>`."""
+        eos = np.full_like(targets[:1], self._eos)
         found = []
-        for start in range(0, len(inputs), WINDOW):
-            length = min(WINDOW, len(inputs) - start)
-            pad = ((0, max(8, 1 << (length - 1).bit_length()) - length), (0, 0))
-            carry, log_probs = self._step(
-                self._params,
-                carry,
-                np.pad(inputs[start : start + length], pad),
-                np.pad(targets[start : start + length], pad),
-                np.int32(length),
-            )
-            found.append((log_probs, length))
+        for window in even_plan(np.concatenate([eos, targets]), min(WINDOW, bucket(len(targets)))):
+            carry, log_probs = self._step(self._params, carry, window)
+            found.append((log_probs, window.length))
         return carry, np.concatenate([np.asarray(log_probs)[:n] for log_probs, n in found])
 
 
-def _chunks(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    chunk: list[Line] = []
+def _blocks(lines: Iterator[Line]) -> Iterator[list[Line]]:
+    block: list[Line] = []
     num_tokens = 0
     for line in lines:
-        chunk.append(line)
+        block.append(line)
         num_tokens += len(line.ids)
-        if num_tokens >= CHUNK:
-            yield chunk
-            chunk, num_tokens = [], 0
-    if chunk:
-        yield chunk
+        if num_tokens >= BLOCK:
+            yield block
+            block, num_tokens = [], 0
+    if block:
+        yield block

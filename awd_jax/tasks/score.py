@@ -22,7 +22,7 @@ from awd_jax.files import is_pipe_or_device, local_path, to_json
 from awd_jax.run.report import describe_nll, perplexity
 from awd_jax.tasks.lines import ScoredLine, Scorer, read_lines
 from awd_jax.tasks.model_file import BestModel, load_best_model
-from awd_jax.tasks.result import leave_json
+from awd_jax.tasks.results import leave_json
 
 COLUMNS = ("line", "num_tokens", "num_unk", "log_prob", "perplexity")
 TOKEN_COLUMNS = ("tokens", "log_probs")
@@ -38,10 +38,10 @@ class Totals(NamedTuple):
 
 
 def score(config: ConfigDict, workdir: Path) -> None:
-    """Writes a line of results for each line of the input, in its order, and score.json.
+    """Scores each line of the input; writes one line of results per line, and score.json.
 
-    A line's tokens are its own and its `<eos>`. What the model has read before it
-    is the `<eos>` of a line before, and with `config.score.carry` all lines before.
+    A line's tokens include its `<eos>`. Before them, the model has read the `<eos>` of a previous
+    line, or with `config.score.carry` all previous lines.
 
     Raises:
       InputError: before anything is written: there is no such model, or the input cannot
@@ -81,7 +81,7 @@ def score(config: ConfigDict, workdir: Path) -> None:
 
 @contextlib.contextmanager
 def _open_input(path: str, level: str) -> Iterator[Text]:
-    """The text of a file. It is read twice, checked and then scored, so a pipe is copied first."""
+    """Opens the input. It is read twice, to check and to score, so a pipe is copied first."""
     named = local_path("config.score.input", path)
     if path != "-" and not is_pipe_or_device(named):
         yield file_text(named, level)
@@ -110,7 +110,7 @@ def _scored_lines(
         scored = scorer.score_in_order(lines)
     else:
         scored = scorer.score_apart(lines, options.batch_size)
-    # Results on a terminal show how far it is.
+    # Results on a terminal show the progress themselves.
     disable = True if not options.output and sys.stdout.isatty() else None
     yield from tqdm(scored, total=num_lines, unit="line", leave=False, disable=disable)
 
@@ -143,7 +143,7 @@ def _write(options: ConfigDict, out: io.TextIOWrapper, lines: Iterator[ScoredLin
 
 
 def _cell(value: Any) -> str:
-    """A cell of a table: six decimals; blanks between what a list holds."""
+    """Formats a cell of a table: six decimals; blanks between the items of a list."""
     if isinstance(value, list):
         return " ".join(map(_cell, value))
     return f"{value:.6f}" if isinstance(value, float) else str(value)

@@ -1,69 +1,66 @@
-"""Trains a model, or goes on training it, and tests the best one."""
+"""Trains a model, or resumes its training, and tests the best one."""
 
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
-from awd_jax.data.corpus import Corpus
+from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.run import processes
 from awd_jax.run.checkpoint import Checkpoints
 from awd_jax.run.manifest import Identity, by_path, checksum_arrays, checksum_json
 from awd_jax.run.replicas import choose_replicas
-from awd_jax.run.report import Report, describe_nll
+from awd_jax.run.report import Report
 from awd_jax.run.stops import Interruption
 from awd_jax.run.workdir import CHECKPOINTS, describe, open_workdir
-from awd_jax.tasks.draw import generate_sentences
+from awd_jax.tasks.decoding import generate_sentences
 from awd_jax.tasks.model_file import BestModel
-from awd_jax.tasks.result import as_result, write_json
+from awd_jax.tasks.results import as_result, write_json
+from awd_jax.train import make_problem
 from awd_jax.train.backend import check_backend
 from awd_jax.train.loop import Trained, Trainer
-from awd_jax.train.streams import fingerprint, make_streams, read_corpus
+from awd_jax.train.problem import Problem
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
-    """Trains from where the workdir stands; writes checkpoints, logs and result.json there.
+    """Trains a model or resumes; writes checkpoints, logs and result.json to the workdir.
 
     Raises:
-      InputError: before anything is written: a corpus that cannot be read or is
-        shorter than a batch, devices that do not divide the batch, a workdir of
-        another run, or one in use. Or: no checkpoint of the workdir can be used.
+      InputError: before anything is written: the corpus cannot be read or is
+        shorter than a batch, the devices do not divide the batch, or the workdir
+        belongs to another run or is in use. Or: none of its checkpoints can be used.
       RunError: as `Trainer.train`.
     """
     with processes.together():
-        corpus = read_corpus(config.data)
-    run_training(config, workdir, corpus)
+        problem = make_problem(config)
+    run_training(config, workdir, problem)
 
 
 def run_training(
-    config: ConfigDict, workdir: Path, corpus: Corpus, base: BestModel | None = None
+    config: ConfigDict, workdir: Path, problem: Problem, base: BestModel | None = None
 ) -> None:
-    """`train` on a corpus that has been read; finetunes where there is a `base`."""
+    """Runs `train` on data that have been read; with a `base`, finetunes from it."""
     with processes.together():
         replicas = choose_replicas(config.train)
         replicas.check_batch(config.train)
         check_backend(config.model)
-        streams = make_streams(config.train, corpus)
-    fields = describe(config, fingerprint(corpus))
+    fields = describe(config, problem.fingerprint)
     processes.check_same(fields, but=("data.dir",))
     if base is not None:
         crc32 = checksum_json(checksum_arrays(by_path(jax.device_get(base.params))))
         fields["base"] = f"step {base.step}, crc32 {crc32:08x}"
-    identity = Identity(fields, corpus.vocabulary.tokens)
+    identity = Identity(fields, problem.vocabulary)
     with (
         open_workdir(workdir, fields),
         Report(workdir) as report,
         Interruption() as interruption,
         Checkpoints(workdir / CHECKPOINTS, identity) as checkpoints,
     ):
-        counts = ", ".join(f"{s} {len(getattr(corpus, s)):,}" for s in streams._fields)
-        report.say(f"{corpus.name}: {counts} tokens, {len(corpus.vocabulary):,} kinds")
-        for note in corpus.notes:
+        for note in problem.notes:
             report.say(note)
         trained = Trainer(
             config,
-            corpus,
-            streams,
+            problem,
             replicas,
             report,
             checkpoints,
@@ -72,20 +69,19 @@ def run_training(
         ).train()
         with processes.together():
             if processes.is_first():
-                result = as_result(corpus, trained.valid_nll, trained.test_nll)
+                result = as_result(problem.source_nll, trained.valid_nll, trained.test_nll)
                 write_json(workdir, "result", result)
         if processes.is_first():
-            _report_result(config, corpus, trained, report)
+            _report_result(config, problem, trained, report)
 
 
-def _report_result(config: ConfigDict, corpus: Corpus, trained: Trained, report: Report) -> None:
-    report.say(f"best model | valid {describe_nll(trained.valid_nll, corpus.level)}")
-    report.say(f"best model | test {describe_nll(trained.test_nll, corpus.level)}")
-    if corpus.entropy is not None:
-        report.say(f"the source itself | {describe_nll(corpus.entropy, corpus.level)}")
+def _report_result(config: ConfigDict, problem: Problem, trained: Trained, report: Report) -> None:
+    report.say(f"best model | valid {problem.describe_nll(trained.valid_nll)}")
+    report.say(f"best model | test {problem.describe_nll(trained.test_nll)}")
+    if problem.source_nll is not None:
+        report.say(f"the source itself | {problem.describe_nll(problem.source_nll)}")
     if config.train.num_samples:
-        samples = generate_sentences(
-            trained.model, trained.params, corpus, config.train.num_samples, config.train.seed
-        )
-        for sentence in samples:
+        vocabulary = Vocabulary(problem.vocabulary)
+        best = BestModel(problem.model, trained.params, vocabulary, config.data.level, step=0)
+        for sentence in generate_sentences(best, config.train.num_samples, config.train.seed):
             report.say(f"> {sentence}")

@@ -15,25 +15,25 @@ from awd_jax.core.cache import CacheScore, CacheState, cache_step, mix_cache
 from awd_jax.core.dynamic import DynamicRates
 from awd_jax.data.windows import batchify
 from awd_jax.run.report import describe_nll
-from awd_jax.tasks.dynamic import make_dynamic_pass, measure_gradients
+from awd_jax.tasks.cache import Mix, make_static_pass, one_sequence_each, useful_window
+from awd_jax.tasks.dynamic import make_dynamic_pass, measure_gradients, segments
 from awd_jax.tasks.model_file import load_best_model, read_splits
-from awd_jax.tasks.passes import nll_result, split_streams
-from awd_jax.tasks.pointer import Mix, make_static_pass, useful_window
-from awd_jax.tasks.result import leave_json
+from awd_jax.tasks.passes import nll_result
+from awd_jax.tasks.results import leave_json
 
 CACHE_NAMES = ("window", "theta", "lamb")
 DYNAMIC_NAMES = ("learning_rate", "lamb", "eps")
 
 
 class Point(NamedTuple):
-    """One combination, and what it reaches on valid."""
+    """One combination of settings, and its loss on valid."""
 
     settings: dict[str, float]
     nll: float  # nats per token
 
 
 def make_grid_mix(config: ConfigDict) -> Mix:
-    """Every mixture of the config's group `tune_cache`: [windows, thetas, lambs, T]."""
+    """Returns a mix of all combinations in the group `tune_cache`: [windows, thetas, lambs, T]."""
     windows = jnp.asarray(config.windows, jnp.int32)
     thetas, lambs = (jnp.asarray(v, jnp.float32) for v in (config.thetas, config.lambs))
 
@@ -46,7 +46,7 @@ def make_grid_mix(config: ConfigDict) -> Mix:
             at_theta = jax.vmap(mix_cache, (None, None, 0))
             return jax.vmap(at_theta, (None, 0, None))(log_p, scores, lambs)
 
-        # One window after the other: all [T, W + T] of the grid at once would be large.
+        # One window after another: [T, W + T] for the whole grid at once would be large.
         log_probs = jax.lax.map(at_window, windows)
         return log_probs, cache_step(cache, hs, targets, 0.0)[1]
 
@@ -59,11 +59,11 @@ def tune_cache(config: ConfigDict, workdir: Path) -> None:
     Prints the best and writes all, the best first, to tune_cache.json.
 
     Raises:
-      InputError: as `load_best_model` and `read_splits`.
+      InputError: as `load_best_model` and `read_splits`; or a split has a single token.
     """
     best = load_best_model(config, workdir)
     corpus = read_splits(config, best)
-    valid = split_streams(corpus).valid
+    valid = one_sequence_each(corpus)["valid"]
     group = config.tune_cache
     window = useful_window(max(group.windows), len(valid))
     grid_pass = make_static_pass(best.model, make_grid_mix(group), window)
@@ -82,14 +82,14 @@ def tune_dynamic(config: ConfigDict, workdir: Path) -> None:
     Prints each and writes all so far, the best first, to tune_dynamic.json.
 
     Raises:
-      InputError: as `load_best_model` and `read_splits`; train or valid is too short.
+      InputError: as `load_best_model` and `read_splits`; or train or valid is too short.
     """
     best = load_best_model(config, workdir)
     corpus = read_splits(config, best)
     group, segment = config.tune_dynamic, config.dynamic.segment
     valid = batchify(corpus.valid[: group.max_tokens or None], 1)
     train = batchify(corpus.train, config.dynamic.batch_size, "config.dynamic.batch_size =")
-    scale = measure_gradients(best.model, best.params, train, segment)
+    scale = measure_gradients(best.model, best.params, segments(train, segment))
 
     def softmax_alone(
         log_p: Array, cache: CacheState, hs: Array, targets: Array
@@ -104,15 +104,15 @@ def tune_dynamic(config: ConfigDict, workdir: Path) -> None:
         name = f"{number} of {len(grid)}"
         scored = dynamic_pass(best.params, scale, DynamicRates(*values), valid, name)
         points.append(Point(dict(zip(DYNAMIC_NAMES, values, strict=True)), float(scored.nlls[0])))
-        told = ", ".join(f"{n} {v:g}" for n, v in points[-1].settings.items())
+        settings = ", ".join(f"{n} {v:g}" for n, v in points[-1].settings.items())
         nll = describe_nll(points[-1].nll, corpus.level)
         leave_json(workdir, "tune_dynamic", _ranking(points))
-        output.say(f"{name} | {told} | valid {nll} | {scored.seconds:.0f} s")
+        output.say(f"{name} | {settings} | valid {nll} | {scored.seconds:.0f} s")
     _finish(workdir, "dynamic", points, corpus.level)
 
 
 def _ranked(points: list[Point]) -> list[Point]:
-    """The best first."""
+    """Returns the points, the best first."""
     return sorted(points, key=lambda point: math.inf if math.isnan(point.nll) else point.nll)
 
 
@@ -121,7 +121,7 @@ def _ranking(points: list[Point]) -> dict[str, Any]:
 
 
 def _finish(workdir: Path, group: str, points: list[Point], level: str) -> None:
-    """Writes all and prints the best as flags."""
+    """Writes all points, and prints the best one as flags."""
     best = _ranked(points)[0]
     flags = " ".join(f"--config.{group}.{name}={value}" for name, value in best.settings.items())
     leave_json(workdir, f"tune_{group}", _ranking(points))

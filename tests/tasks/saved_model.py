@@ -12,9 +12,10 @@ from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.run.checkpoint import Checkpoints
 from awd_jax.run.manifest import Identity, Progress, Validation
 from awd_jax.run.workdir import describe
+from awd_jax.train.language import fingerprint
 from awd_jax.train.optimizer import make_optimizer
-from awd_jax.train.state import TrainState, init_state, make_model, where_evaluated
-from awd_jax.train.streams import fingerprint
+from awd_jax.train.problem import make_model
+from awd_jax.train.state import TrainState, init_state, where_evaluated
 from configs import default
 
 TOKENS = ("<eos>", "<unk>", *"abcdefgh")
@@ -53,6 +54,6 @@ def save_model(config: ConfigDict, workdir: Path, tokens: tuple[str, ...] = TOKE
     state = state._replace(params=params, opt_state=opt_state, step=state.step + 7)
     identity = Identity(describe(config, fingerprint(corpus)), tokens)
     with Checkpoints(workdir / "checkpoints", identity) as checkpoints:
-        progress = Progress(step=7, epoch=2, window=0, log_bytes=0, best_nll=1.0)
+        progress = Progress(step=7, epoch=2, window=0, log_bytes=0, best_nll=1.0, num_plateaus=0)
         checkpoints.save(state, progress, Validation(1.0, where_evaluated(state)))
     return state

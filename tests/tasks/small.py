@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
-from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.models.recurrent import RecurrentLM
 
-MODEL = AWDLSTM(vocab_size=11, embed_dim=6, hidden_dim=9, num_layers=2)
+MODEL = RecurrentLM(vocab_size=11, embed_dim=6, hidden_dim=9, num_layers=2)
 # Larger than at the start of training, so that the model has opinions.
 PARAMS = jax.tree.map(lambda p: 3 * p, MODEL.init_params(jax.random.key(0)))
 _random = np.random.RandomState(0)

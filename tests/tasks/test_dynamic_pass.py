@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from awd_jax.core import losses
 from awd_jax.core.dynamic import DynamicRates
+from awd_jax.tasks.cache import make_mix, make_static_pass
 from awd_jax.tasks.dynamic import make_dynamic_pass, measure_gradients
-from awd_jax.tasks.pointer import make_mix, make_static_pass
+from awd_jax.tasks.dynamic import segments as segment_plan
 from tests.tasks.small import MODEL, PARAMS, STREAM, TRAIN
 
 SEGMENT, WINDOW = 5, 10
@@ -20,8 +20,8 @@ RATES = DynamicRates(learning_rate=0.02, lamb=0.3, eps=1e-3)
 
 
 def loss_fn(params, carry, inputs, targets):
-    logits, output = MODEL.forward(params, inputs, carry)
-    return losses.token_nll(logits, targets).mean(), output.carry
+    log_probs, carry = MODEL.log_probs(params, inputs, carry)
+    return -jnp.take_along_axis(log_probs, targets[..., None], axis=-1).mean(), carry
 
 
 grad_fn = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
@@ -63,7 +63,7 @@ def define_nll():
 
 @functools.cache
 def measure():
-    return measure_gradients(MODEL, PARAMS, TRAIN, SEGMENT)
+    return measure_gradients(MODEL, PARAMS, segment_plan(TRAIN, SEGMENT))
 
 
 def dynamic_nlls(rates=RATES, num_segments=3):
@@ -91,7 +91,7 @@ def test_it_learns_on_the_way():
 
 
 def test_without_a_rate_it_is_static_without_and_with_the_cache():
-    static = make_static_pass(MODEL, MIX, WINDOW, chunk=16)(PARAMS, STREAM, "test").nlls
+    static = make_static_pass(MODEL, MIX, WINDOW, steps=16)(PARAMS, STREAM, "test").nlls
     np.testing.assert_allclose(dynamic_nlls(RATES._replace(learning_rate=0.0)), static, rtol=1e-5)
 
 

@@ -33,8 +33,8 @@ def log_prob(workdir):
 
     @jax.jit
     def all_log_probs(inputs):
-        logits, _ = best.model.forward(best.params, inputs[:, None], best.model.initial_carry(1))
-        return jax.nn.log_softmax(logits[:, 0])
+        carry = best.model.initial_carry(1)
+        return best.model.log_probs(best.params, inputs[:, None], carry)[0][:, 0]
 
     def log_prob(prompt, tokens):
         ids = best.vocabulary.encode([*prompt, *tokens])

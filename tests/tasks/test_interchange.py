@@ -12,8 +12,8 @@ from awd_jax.interchange.params import flatten_params
 from awd_jax.interchange.weights_file import write_safetensors
 from awd_jax.tasks import TASKS
 from awd_jax.tasks.model_file import load_best_model
-from awd_jax.train.state import make_model
-from awd_jax.train.streams import read_corpus
+from awd_jax.train.language import read_corpus
+from awd_jax.train.problem import make_model
 from configs import default
 from tests.interchange.golden import load_golden, save_state
 from tests.train.tiny import make_tiny_config
@@ -77,8 +77,9 @@ def test_a_fastai_model_becomes_a_workdir(tmp_path):
     assert best.vocabulary.tokens[:4] == ("<unk>", "xxpad", "<eos>", "xxeos")
     assert best.vocabulary.tokens[-3:] == ("\n", "xxfake", "xxfake_1")
     golden, carry = load_golden("fastai_1"), best.model.initial_carry(3)
-    logits, _ = jax.jit(best.model.forward)(best.params, golden.inputs, carry)
-    np.testing.assert_allclose(logits, golden.logits, rtol=1e-5, atol=1e-6)
+    log_probs, _ = jax.jit(best.model.log_probs)(best.params, golden.inputs, carry)
+    expected = jax.nn.log_softmax(golden.logits)
+    np.testing.assert_allclose(log_probs, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("format", "file"), [("safetensors", "model"), ("torch", "awd_lstm_lm")])
@@ -108,7 +109,7 @@ def test_import_for_the_corpus_moves_rows_evaluates_and_trains_on(made, tmp_path
     tokens = ["", *original.vocabulary.tokens, "\n"]
     ids = np.random.default_rng(0).permutation(len(tokens))
     arrays = flatten_params(jax.device_get(original.params))
-    for name in ("embedding", "softmax_bias"):
+    for name in ("embedding", "softmax.bias"):
         pad = [(1, 1)] + [(0, 0)] * (arrays[name].ndim - 1)
         arrays[name] = np.pad(arrays[name], pad)[ids]
     write_safetensors(tmp_path / "other.safetensors", arrays, {})
@@ -161,11 +162,11 @@ def test_stablehlo_comes_with_its_parameters(exportable, tmp_path):
 
 BAD_IMPORTS = {
     "no path": ({"import_model.path": ""}, "give one as --config.import_model.path"),
-    "dims": (
-        {"model.hidden_dim": 13, "model.num_layers": 2},
-        r"hidden_dim = 13, config.model.num_layers = 2: .* has hidden_dim 12, num_layers 3; "
-        r"set --config.model.hidden_dim=12 --config.model.num_layers=3",
+    "width": (
+        {"model.hidden_dim": 13},
+        r"bias_hh_l0 \(here lstm_0.b_h\) has shape \[48\]: must be \[52\] by the config",
     ),
+    "depth": ({"model.num_layers": 4}, r"lstm_2.b_h\) has shape \[32\]: must be \[48\]"),
     "no vocabulary": ({"import_model.vocabulary": ""}, "have no vocabulary with them"),
     "vocabulary of another size": ({"tokens": FASTAI_TOKENS[:-1]}, "each of the 24 rows"),
     "a token twice": ({"tokens": ("a", *FASTAI_TOKENS[1:])}, "more than once"),
@@ -197,7 +198,9 @@ def test_the_level_of_an_export_is_known(exportable, tmp_path):
     TASKS["export_model"](config, workdir)
     config.import_model.path = str(tmp_path / "model.safetensors")
     config.data.level = "char"
-    with pytest.raises(InputError, match=r"tokens of level 'word'; set --config.data.level=word"):
+    with pytest.raises(
+        InputError, match=r"level = 'char': .* has 'word'; set --config.data.level=word"
+    ):
         TASKS["import_model"](config, tmp_path / "run")
 
 
@@ -221,3 +224,25 @@ def test_an_export_needs_a_trained_model(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoints"):
         TASKS["export_model"](default.get_config("smoke"), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_shapes_do_not_show_is_refused(exportable, tmp_path):
+    """A residual sum has no parameters."""
+    config, workdir = exportable
+    TASKS["export_model"](config, workdir)
+    config.import_model.path = str(tmp_path / "model.safetensors")
+    config.model.residual = True
+    with pytest.raises(
+        InputError, match=r"residual = True: .* has False; set --config.model.resid"
+    ):
+        TASKS["import_model"](config, tmp_path / "run")
+    config.export_model.format = "torch"
+    with pytest.raises(InputError, match=r"format = torch: is for the plain LSTM.*residual = True"):
+        TASKS["export_model"](config, workdir)
+
+
+def test_a_backend_that_is_not_there_is_refused(tmp_path):
+    config = golden_config(tmp_path, "fastai_2")
+    config.model.backend = "cudnn"
+    with pytest.raises(InputError, match="cudnn: needs a GPU"):
+        TASKS["import_model"](config, tmp_path / "run")

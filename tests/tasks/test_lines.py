@@ -6,9 +6,9 @@ import pytest
 
 from awd_jax.data.text import string_text
 from awd_jax.data.vocabulary import Vocabulary
-from awd_jax.data.windows import batchify
+from awd_jax.data.windows import batchify, even_plan
 from awd_jax.errors import InputError
-from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.models.recurrent import RecurrentLM
 from awd_jax.run.replicas import Replicas
 from awd_jax.tasks import lines as lines_module
 from awd_jax.tasks.lines import Scorer, read_lines
@@ -16,7 +16,7 @@ from awd_jax.tasks.model_file import BestModel
 from awd_jax.train.evaluation import make_evaluate
 from tests.tasks.saved_model import TOKENS
 
-MODEL = AWDLSTM(len(TOKENS), 6, 8, 2, output_dropout_rate=0.5)
+MODEL = RecurrentLM(len(TOKENS), 6, 8, 2, output_dropout_rate=0.5)
 LENGTHS = [0, 3, 20, 1, 0, 7, 8, 9, 2, 41, 5]
 
 
@@ -34,17 +34,16 @@ def lines(best):
     return list(read_lines(string_text("a text", "word", text), best.vocabulary))
 
 
-@pytest.fixture(params=[(64, 1 << 16), (4, 10)], ids=["at once", "in windows and chunks"])
+@pytest.fixture(params=[(64, 1 << 16), (4, 10)], ids=["at once", "in windows and blocks"])
 def cut(request, monkeypatch):
-    window, chunk = request.param
+    window, block = request.param
     monkeypatch.setattr(lines_module, "WINDOW", window)
-    monkeypatch.setattr(lines_module, "CHUNK", chunk)
+    monkeypatch.setattr(lines_module, "BLOCK", block)
 
 
 @jax.jit
 def all_log_probs(params, inputs):
-    logits, _ = MODEL.forward(params, inputs[:, None], MODEL.initial_carry(1))
-    return jax.nn.log_softmax(logits[:, 0])
+    return MODEL.log_probs(params, inputs[:, None], MODEL.initial_carry(1))[0][:, 0]
 
 
 def by_definition(best, ids):
@@ -76,8 +75,8 @@ def test_with_carry_the_sum_is_what_evaluation_finds_after_an_eos(best, lines):
     scored = Scorer(best).score_in_order(iter(lines))
     total = sum(s.log_probs.sum(dtype=float) for s in scored)
     ids = np.concatenate([[best.vocabulary.eos_id], *(line.ids for line in lines)])
-    evaluate = make_evaluate(MODEL, 16, Replicas(jax.devices()[:1]))
-    nll = evaluate(best.params, batchify(ids.astype(np.int32), 1))
+    evaluate = make_evaluate(MODEL, Replicas(jax.devices()[:1]))
+    nll = evaluate(best.params, even_plan(batchify(ids.astype(np.int32), 1), 16))
     assert -total / (len(ids) - 1) == pytest.approx(nll, rel=1e-5)
 
 

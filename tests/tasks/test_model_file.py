@@ -7,7 +7,7 @@ import pytest
 from awd_jax.data.synthetic import generate_corpus
 from awd_jax.errors import InputError
 from awd_jax.tasks.model_file import load_best_model, read_splits
-from awd_jax.train.streams import read_corpus
+from awd_jax.train.language import read_corpus
 from tests.tasks.saved_model import TOKENS, make_config, save_model
 
 

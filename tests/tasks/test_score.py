@@ -110,7 +110,7 @@ def test_a_bad_input_is_named_before_anything_is_written(
     else:
         stdin = types.SimpleNamespace(buffer=io.BytesIO(text))
         monkeypatch.setattr("sys.stdin", stdin)
-    monkeypatch.setattr(lines, "CHUNK", 1)  # the first line could be written before the second
+    monkeypatch.setattr(lines, "BLOCK", 1)  # the first line could be written before the second
     with pytest.raises(InputError, match=told) as error:
         score(config, workdir)
     assert source in str(error.value) or config.score.input in str(error.value)

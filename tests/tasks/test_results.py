@@ -4,7 +4,7 @@ import math
 import pytest
 
 from awd_jax.errors import StorageError
-from awd_jax.tasks.result import leave_json, write_json
+from awd_jax.tasks.results import leave_json, write_json
 
 
 def test_a_result_is_written_with_null_for_what_is_not_finite(tmp_path):

@@ -1,26 +1,25 @@
-"""The result of a task: what it prints, and the same as a JSON file in the workdir."""
+"""The result of a task, as a JSON file in the workdir."""
 
 import math
 from pathlib import Path
 from typing import Any
 
 from awd_jax import output
-from awd_jax.data.corpus import Corpus
 from awd_jax.errors import StorageError, one_line
 from awd_jax.files import to_json, whole_file
 from awd_jax.run.report import perplexity
 
 
-def as_result(corpus: Corpus, valid_nll: float, test_nll: float) -> dict[str, float]:
-    """Both losses, and that of the source where it is known: nats, perplexity, bits per token."""
+def as_result(source_nll: float | None, valid_nll: float, test_nll: float) -> dict[str, float]:
+    """Returns the losses, and the source's if known: nats, perplexity and bits per token."""
     nlls = {"valid": valid_nll, "test": test_nll}
-    if corpus.entropy is not None:
-        nlls["source"] = corpus.entropy
+    if source_nll is not None:
+        nlls["source"] = source_nll
     result = {}
-    for of, nll in nlls.items():
-        result[f"{of}_nll"] = nll
-        result[f"{of}_perplexity"] = perplexity(nll)
-        result[f"{of}_bits"] = nll / math.log(2)
+    for name, nll in nlls.items():
+        result[f"{name}_nll"] = nll
+        result[f"{name}_perplexity"] = perplexity(nll)
+        result[f"{name}_bits"] = nll / math.log(2)
     return result
 
 
@@ -39,10 +38,10 @@ def write_json(workdir: Path, name: str, content: dict[str, Any]) -> None:
 
 
 def leave_json(workdir: Path, name: str, content: dict[str, Any]) -> None:
-    """`write_json` of what is printed as well: a by-product, which does not decide over the task.
+    """Calls `write_json`, but only prints a note if the file cannot be written.
 
-    Where it cannot be written, as in a workdir that is read-only, a note says so. Called before
-    the print, so that the file is there though the print fails.
+    The content is printed as well, so a read-only workdir does not fail the task. Call it before
+    printing, so that the file exists even if the print fails.
     """
     try:
         write_json(workdir, name, content)
