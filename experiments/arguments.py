@@ -1,4 +1,4 @@
-"""What arguments of the scripts may be; argparse tells a user which one is not, and why."""
+"""Types of the scripts' arguments: argparse reports a value that one of them refuses."""
 
 import argparse
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """A whole number."""
+    """A whole number that is not smaller."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -18,24 +18,24 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def counts(text: str) -> list[int]:
-    """Whole numbers with commas between."""
+    """Positive whole numbers, separated by commas."""
     return [at_least(1)(part) for part in text.split(",")]
 
 
 def some_of(*choices: str) -> Callable[[str], list[str]]:
-    """Words with commas between."""
+    """Some of the choices, separated by commas."""
 
     def read(text: str) -> list[str]:
         for word in text.split(","):
             if word not in choices:
-                raise argparse.ArgumentTypeError(f"{word!r}: must be of {', '.join(choices)}")
+                raise argparse.ArgumentTypeError(f"{word!r}: must be one of {', '.join(choices)}")
         return text.split(",")
 
     return read
 
 
 def directory_with(*names: str) -> Callable[[str], Path]:
-    """A directory that has these files."""
+    """A directory that contains these files."""
 
     def read(text: str) -> Path:
         for name in names:
@@ -47,7 +47,7 @@ def directory_with(*names: str) -> Callable[[str], Path]:
 
 
 def file(text: str) -> Path:
-    """A file that is there."""
+    """A file that exists."""
     if not Path(text).is_file():
         raise argparse.ArgumentTypeError(f"{text!r}: must be a file")
     return Path(text)

@@ -3,13 +3,13 @@
     python experiments/benchmark.py
     python experiments/benchmark.py --torch-python=TORCH_ENV/bin/python --parts=step --batch=20
 
-PyTorch may live in an environment of its own; without it awd_jax is timed alone. Each case starts
-a fresh process of each (`benchmark_jax.py`, `benchmark_torch.py`) and lets them work in turn, for
-`--seconds` a round, so that all meet the same machine. PyTorch comes twice: as it starts, and
-`tuned`, with a memory allocator that gives nothing back to the system.
+PyTorch may be installed in another environment; without it, awd_jax is timed alone. Each case
+starts a fresh process of each (`benchmark_jax.py`, `benchmark_torch.py`) and lets them work in
+turn, for `--seconds` per round, so that they all see the same load. PyTorch runs twice: with its
+defaults, and `tuned`, with a memory allocator that gives nothing back to the system.
 
 Parts: `step`, the whole training step beside its bare matrix products; `evaluation`; `scale`, the
-step with one size varied at a time; `start`, all that comes before the second step. Writes
+step with one size varied at a time; `start`, everything before the second step. Writes
 benchmark.json into --out, and its tables with benchmark_report.py.
 """
 
@@ -27,9 +27,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # however this is started
+sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
-from awd_jax import huge_pages
 from experiments.arguments import at_least, counts, program, some_of
 from experiments.benchmark_cases import (
     ALLOCATORS,
@@ -46,7 +45,7 @@ PARTS = ("step", "evaluation", "scale", "start")
 
 
 def run_for(job: Any, seconds: float) -> float:
-    """Runs a job at least once and at least so long; gives the mean seconds of a run."""
+    """Runs a job at least once and for at least `seconds`; returns the mean seconds of a run."""
     num_runs = 0
     started = time.perf_counter()
     while num_runs == 0 or time.perf_counter() - started < seconds:
@@ -57,15 +56,15 @@ def run_for(job: Any, seconds: float) -> float:
 
 
 def serve(actions: dict[str, Callable], jobs: dict[str, Callable]) -> None:
-    """What a worker does: answers requests, one JSON a line, until there are no more.
+    """The loop of a worker: answers requests, one line of JSON each, until standard input ends.
 
     Args:
-      actions: what it can tell, by name.
-      jobs: makes from settings what can be timed, by name: `run()` does it once and may return
-        before the device has done it, `finish()` waits for the device.
+      actions: functions by name; a request names one and gives its arguments.
+      jobs: factories by name; each makes, from settings, a job to time. Its `run()` may return
+        before the device is done, `finish()` waits for the device.
     """
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not come between the answers
+    os.dup2(2, 1)  # libraries must not print between the answers
     made = {}
 
     def make(kind: str, settings: dict[str, Any]) -> dict[str, float]:
@@ -76,7 +75,7 @@ def serve(actions: dict[str, Callable], jobs: dict[str, Callable]) -> None:
         return seconds
 
     def timed(kind: str, seconds: float) -> float:
-        run_for(made[kind], 0)  # the others' turn has left it cold caches and memory
+        run_for(made[kind], 0)  # after the others' turn caches and memory are cold
         return run_for(made[kind], seconds)
 
     actions = actions | {
@@ -89,17 +88,17 @@ def serve(actions: dict[str, Callable], jobs: dict[str, Callable]) -> None:
 
 
 class Worker:
-    """A process that serves."""
+    """A process that runs `serve`."""
 
     def __init__(self, name: str, python: str, **environment: str) -> None:
         started = time.perf_counter()
         self._process = subprocess.Popen(
             [python, "-m", f"experiments.benchmark_{name.split()[0]}"],
             cwd=ROOT,
-            # Threads of OpenMP would else spin while the other process works.
+            # Else OpenMP's threads would spin while another process works.
             env={"OMP_WAIT_POLICY": "PASSIVE", "JAX_PLATFORMS": "cpu"}
             | os.environ
-            | {huge_pages.VARIABLE: ALLOCATORS[name]}
+            | {"GLIBC_TUNABLES": ALLOCATORS[name]}
             | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -112,7 +111,7 @@ class Worker:
         """The answer to one request.
 
         Raises:
-          RuntimeError: the process ended instead.
+          RuntimeError: the process ended without an answer.
         """
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -131,7 +130,7 @@ class Worker:
 def measure(
     pythons: dict[str, str], options: argparse.Namespace, settings: dict, kinds: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Times jobs round by round in fresh processes; the memory told is that of the first job."""
+    """Times jobs in rounds, in fresh processes; the memory is the peak after the first job."""
     with contextlib.ExitStack() as stack:
         try:
             workers, results = {}, {}
@@ -147,13 +146,13 @@ def measure(
                     for name in sorted(workers, reverse=index % 2 == 1):
                         seconds = workers[name].ask("time", kind, options.seconds)
                         results[name].setdefault(kind, []).append(seconds)
-        except RuntimeError as error:  # too large for this machine's memory, say
+        except RuntimeError as error:  # such as too large for this machine's memory
             return {"failed": str(error)}
     return results
 
 
 def starts(pythons: dict[str, str], settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Times fresh processes up to the end of their first training step."""
+    """Times fresh processes until the end of their first training step."""
     with tempfile.TemporaryDirectory() as directory:
         cache = {
             "JAX_COMPILATION_CACHE_DIR": directory,
@@ -184,7 +183,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     add("--torch-python", type=program, default=sys.executable, help="an interpreter with torch")
     add("--rounds", type=at_least(1), default=7)
     add("--seconds", type=float, default=2.0, help="of each job in each round, at least")
-    add("--batch", type=counts, default="20,80", help="the first is also that of scale and start")
+    add("--batch", type=counts, default="20,80", help="scale and start use the first")
     add("--eval-batch", type=counts, default="10,1")
     for name, default in {"time": 70, "vocab": 10_000, "embed": 400, "hidden": 1150}.items():
         add(f"--{name}", type=at_least(1), default=default)
@@ -196,7 +195,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 def cases(
     options: argparse.Namespace, pythons: dict[str, str], recipe: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Measures all that the options ask for."""
+    """Measures everything that the options ask for."""
     base = {name: getattr(options, name) for name in SIZES} | {"batch": options.batch[0]}
 
     def measured(part: str, sizes: dict[str, int], *kinds: str) -> dict[str, Any]:

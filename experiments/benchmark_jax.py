@@ -1,4 +1,4 @@
-"""The worker of benchmark.py that runs awd_jax: the project's own steps, as its trainer does."""
+"""The worker of benchmark.py that runs awd_jax, with the same steps as its training loop."""
 
 import platform
 from collections.abc import Callable
@@ -11,25 +11,25 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from awd_jax.core.ntasgd import observe
 from awd_jax.core.softmax import in_blocks
 from awd_jax.data import windows
-from awd_jax.models.awd_lstm import AWDLSTM
+from awd_jax.models.recurrent import RecurrentLM
 from awd_jax.recipe import flatten
 from awd_jax.run.replicas import Replicas
 from awd_jax.train.evaluation import make_evaluate
-from awd_jax.train.optimizer import learning_rate, make_optimizer
-from awd_jax.train.state import Purpose, init_state, make_key, make_model
-from awd_jax.train.step import STATE_AXES, TRAIN_AXES, Regularisers, make_train_step
+from awd_jax.train.language import WINDOW_TOKENS
+from awd_jax.train.learner import Learner
+from awd_jax.train.problem import make_model
+from awd_jax.train.state import Purpose, make_key
 from configs import ptb
 from experiments.benchmark import serve
 from experiments.benchmark_cases import EVALUATED_WINDOWS, PRODUCTS
 
 TRAIN_TOKENS = 929_589  # of the Penn Treebank
-TRAINED_WINDOWS = 8  # then they come again
+TRAINED_WINDOWS = 8  # then they repeat
 
 
-def make_config(settings: dict[str, Any]) -> tuple[ConfigDict, AWDLSTM]:
+def make_config(settings: dict[str, Any]) -> tuple[ConfigDict, RecurrentLM]:
     """The config and model of a case."""
     config = ptb.get_config()
     config.update_from_flattened_dict({name: settings[name] for name in flatten(config)})
@@ -46,42 +46,29 @@ class Train:
     """One training step after another, on windows of bptt tokens."""
 
     def __init__(self, settings: dict[str, Any], averaging: bool) -> None:
-        self._config, model = make_config(settings)
-        config = self._config.train
-        self._replicas = Replicas(jax.local_devices()[:1])
-        optimizer = make_optimizer(self._config.optimizer)
-        regularisers = Regularisers(config.activation_reg, config.temporal_activation_reg)
-        train_step = make_train_step(model, optimizer, regularisers, config.seed)
-        self._train_step = self._replicas.pmap(train_step, *TRAIN_AXES)
-        state = init_state(model, optimizer, config.seed, config.batch_size)
-        state = state._replace(carry=self._replicas.split_carry(state.carry))
-        if averaging:  # no progress for long enough
-            for loss in [1.0] * (self._config.optimizer.nonmono + 1) + [2.0]:
-                state = state._replace(opt_state=observe(state.opt_state, loss))
-        self.state = self._replicas.put(state, STATE_AXES, donate=True)
+        config, model = make_config(settings)
+        self._learner = Learner(config, model, Replicas(jax.local_devices()[:1]))
+        state = self._learner.start_epoch(self._learner.init())
+        if averaging:  # no progress, until the trigger switches averaging on
+            for loss in [1.0] * (config.optimizer.nonmono + 1) + [2.0]:
+                state = self._learner.observe(state, loss)
+        self.state = self._learner.put(state)
         self._before = jnp.copy(self.state.step)
-        self._stream = random_stream(self._config, model.vocab_size, TRAINED_WINDOWS)
+        stream = random_stream(config, model.vocab_size, TRAINED_WINDOWS)
+        length = config.train.bptt
+        padded_length = windows.padded_length(length, length)  # as most windows of an epoch
+        self._plan = windows.even_plan(stream, length, padded_length)
         self._num_done = 0
 
     def run(self) -> None:
-        """A step; the device is one behind at most."""
-        length = self._config.train.bptt
-        start = self._num_done % TRAINED_WINDOWS * length
-        padded_length = windows.padded_length(length, length)
-        batch = windows.window_batch(self._stream, start, length, padded_length)
-        batch_size = self._config.train.batch_size
-        rate = learning_rate(self._config.optimizer, 1, length, length, batch_size)
-        self.state = self._train_step(
-            self.state,
-            self._replicas.split(batch, batch_size),
-            np.int32(length),
-            np.float32(rate),
-        )
+        """Starts a step, and waits for the one before it, as the training loop does."""
+        position = self._num_done % TRAINED_WINDOWS
+        self.state = self._learner.step(self.state, self._plan, position, epoch=1)
         self._before, _ = jnp.copy(self.state.step), self._before.block_until_ready()
         self._num_done += 1
 
     def finish(self) -> None:
-        """Waits, and sees that the numbers are numbers."""
+        """Waits, and checks that losses and gradients were finite."""
         jax.block_until_ready(self.state)
         if self.state.first_bad_step >= 0:
             raise FloatingPointError(f"step {self.state.first_bad_step} is not finite")
@@ -93,22 +80,24 @@ class Evaluate:
     def __init__(self, settings: dict[str, Any]) -> None:
         config, model = make_config(settings)
         self._params = model.init_params(make_key(config.train.seed, Purpose.INIT))
-        self._stream = random_stream(config, model.vocab_size, EVALUATED_WINDOWS)
-        self._evaluate = make_evaluate(model, config.train.bptt, Replicas(jax.local_devices()[:1]))
+        stream = random_stream(config, model.vocab_size, EVALUATED_WINDOWS)
+        num_steps = max(config.train.bptt, WINDOW_TOKENS // config.train.batch_size)
+        self._plan = windows.even_plan(stream, windows.bucket(num_steps))
+        self._evaluate = make_evaluate(model, Replicas(jax.local_devices()[:1]))
 
     def run(self) -> None:
         """The whole pass."""
-        self._evaluate(self._params, self._stream)
+        self._evaluate(self._params, self._plan)
 
     def finish(self) -> None:
-        """It has waited already."""
+        """`run` has waited already."""
 
 
 class Products:
     """The bare matrix products of one kind in one training step, forward and backward.
 
-    Each is oriented and cut into blocks as the step has it, see `core/fast.py` (but for idle
-    columns) and `core/softmax.py`. A program holds what may run side by side in the step too.
+    They have the orientation and the blocks of the step's, see `core/fast.py` (without its padding
+    of columns) and `core/softmax.py`. Those that the step may run side by side share a program.
     """
 
     def __init__(self, settings: dict[str, Any], kind: str) -> None:
@@ -136,41 +125,41 @@ class Products:
         self.programs.append(partial(jax.jit(products), *arrays))
 
     def run(self) -> None:
-        """All of them; the results of two programs are not in memory together."""
+        """All of them. It waits after each program, so memory holds the results of one."""
         for program in self.programs:
             jax.block_until_ready(program())
 
     def finish(self) -> None:
-        """It has waited already."""
+        """`run` has waited already."""
 
 
 def gates_of_inputs(xs: Array, w: Array) -> Array:
-    """Over all steps at once."""
+    """The gates of all steps at once."""
     return jnp.einsum("dg,nd->gn", w, xs)
 
 
 def gradients_of_inputs(xs: Array, w: Array, d_gates: Array) -> tuple[Array, Array]:
-    """Of the inputs and of the weights."""
+    """The gradients of the inputs and of the weights."""
     return jnp.einsum("gn,dg->nd", d_gates, w), jnp.einsum("nd,gn->dg", xs, d_gates)
 
 
 def one_by_one(w: Array, columns: Array) -> Array:
-    """Each step has to wait for the one before."""
+    """One product after another, as in the recurrence."""
     return jax.lax.map(lambda c: w @ c, columns)
 
 
 def gradient_of_recurrent(hs: Array, d_gates: Array) -> Array:
-    """Of the weights, over all steps at once."""
+    """The gradient of the weights, over all steps at once."""
     return jnp.einsum("nh,gn->hg", hs, d_gates)
 
 
 def logits(xs: Array, embedding: Array) -> Array:
-    """Of one block of rows."""
+    """The logits of one block of rows."""
     return xs @ embedding.T
 
 
 def gradients_of_softmax(xs: Array, embedding: Array, d_logits: Array) -> tuple[Array, Array]:
-    """Of the features and of the embedding."""
+    """The gradients of the features and of the embedding."""
     return d_logits @ embedding, jnp.einsum("nd,nv->dv", xs, d_logits).T
 
 
@@ -184,7 +173,7 @@ def facts() -> dict[str, Any]:
 
 
 def programs(settings: dict[str, Any]) -> dict[str, Any]:
-    """How many window programs a run of the recipe has, and how much padding a token."""
+    """How many window programs a run of the recipe has, and its padding per token."""
     config, _ = make_config(settings)
     num_rows = TRAIN_TOKENS // config.train.batch_size
     lengths = np.concatenate(

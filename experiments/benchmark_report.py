@@ -1,12 +1,11 @@
-"""Makes the tables of a benchmark, and plots how its training step grows.
+"""Makes the tables of a benchmark, and plots how its training step scales.
 
     python experiments/benchmark_report.py runs/benchmark/benchmark.json
 
-Writes benchmark.md beside it and, where matplotlib is installed and part `scale` was measured,
-scale.png. Numbers are medians over the rounds; torch/jax is the median, and the range, of the
-ratio of seconds within a round: above 1 where awd_jax is faster. Memory is the peak of the whole
-process. GFLOP are those of the step's matrix products: nothing grows faster than its arithmetic
-where GFLOP/s do not fall.
+Writes benchmark.md beside it and, if matplotlib is installed and part `scale` was measured,
+scale.png. Numbers are medians over the rounds. torch/jax is the median (and range) of the ratio of
+seconds within a round: above 1, awd_jax is faster. Memory is the peak of the whole process. GFLOP
+counts the step's matrix products: while GFLOP/s do not fall, time grows no faster than arithmetic.
 """
 
 import argparse
@@ -18,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # however this is started
+sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 from experiments.arguments import file
 
@@ -29,7 +28,7 @@ Row = dict[str, str]
 
 
 def gflops(case: Case, num_layers: int) -> float:
-    """Of a training step's products: 2 operations a multiplication, backward twice forward."""
+    """GFLOP of a step's products: 2 operations each, twice as many backward as forward."""
     inner = [case["hidden"]] * (num_layers - 1)
     dims = zip([case["embed"], *inner], [*inner, case["embed"]], strict=True)
     weights = sum(4 * h * (d + h) for d, h in dims) + case["embed"] * case["vocab"]
@@ -37,7 +36,7 @@ def gflops(case: Case, num_layers: int) -> float:
 
 
 def ratio(case: Case, kind: str) -> Row:
-    """The seconds of PyTorch over those of awd_jax, where both are there."""
+    """The seconds of PyTorch over those of awd_jax, for each PyTorch that was timed."""
     row = {}
     for name in (name for name in NAMES[1:] if name in case):
         ratios = [t / j for t, j in zip(case[name][kind], case["jax"][kind], strict=True)]
@@ -46,7 +45,7 @@ def ratio(case: Case, kind: str) -> Row:
 
 
 def what(case: Case) -> Row:
-    """The sizes of a case, and why it has no numbers if it failed."""
+    """The sizes of a case and, if it failed, the reason."""
     return {name: f"{case[name]:,}" for name in SIZES} | (
         {"jax s": case["failed"]} if "failed" in case else {}
     )
@@ -71,7 +70,7 @@ def train_row(case: Case, num_layers: int) -> Row:
 
 
 def product_rows(case: Case) -> Iterator[Row]:
-    """The bare matrix products of one training step, and the step in units of them."""
+    """The bare matrix products of one training step, and the step's time relative to them."""
     for name in NAMES:
         if name in case and "input products" in case[name]:
             seconds = {k: median(v) for k, v in case[name].items() if k.endswith("products")}
@@ -97,7 +96,7 @@ def evaluation_row(case: Case) -> Row:
 
 
 def start_rows(cases: list[Case]) -> Iterator[Row]:
-    """From the start of a process to the end of its first step, in parts."""
+    """The time from the start of a process to the end of its first step, by phase."""
     for title in dict.fromkeys(case["case"] for case in cases):
         same = [case for case in cases if case["case"] == title]
         parts = {
@@ -116,7 +115,7 @@ def start_rows(cases: list[Case]) -> Iterator[Row]:
 
 
 def table(title: str, rows: list[Row]) -> str:
-    """Markdown; nothing of no rows."""
+    """A table in Markdown, or nothing if there are no rows."""
     if not rows:
         return ""
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -125,7 +124,7 @@ def table(title: str, rows: list[Row]) -> str:
 
 
 def tables(benchmark: dict[str, Any]) -> str:
-    """All of them."""
+    """All tables, in Markdown."""
     num_layers = benchmark["recipe"]["model.num_layers"]
     parts: dict[str, list[Case]] = {"step": [], "evaluation": [], "scale": [], "start": []}
     for case in benchmark["cases"]:
@@ -144,7 +143,7 @@ def tables(benchmark: dict[str, Any]) -> str:
 
 
 def plot(cases: list[Case], num_layers: int, path: Path) -> None:
-    """Seconds and memory of a step against each size that was varied, and its arithmetic."""
+    """Plots seconds, arithmetic and memory of a step against each size that was varied."""
     import matplotlib
 
     matplotlib.use("Agg")

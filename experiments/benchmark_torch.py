@@ -1,9 +1,9 @@
 """The worker of benchmark.py that runs PyTorch: the same model, masks, loss and optimizer.
 
-What was found fastest: the LSTM is `nn.LSTM`, which runs in oneDNN, called with its dropped weights
-so that the gradient goes through the mask to the raw ones; the embedding's mask touches the rows
-looked up only; masks are compared from uniform numbers, as `bernoulli_` takes thrice as long; SGD
-is fused.
+It uses the fastest ways that were found. `nn.LSTM` runs in oneDNN; it is called with its dropped
+weights, so that the gradient goes through the mask to the raw ones. The embedding's mask is applied
+only to the rows that are looked up. Masks are made by comparing uniform numbers, because
+`bernoulli_` takes three times as long. SGD is fused.
 """
 
 import os
@@ -95,7 +95,7 @@ def training_loss(
 
 
 def random_tokens(settings: dict[str, Any], num_windows: int) -> Tensor:
-    """Windows of inputs and the row after each, [windows, T + 1, B]."""
+    """Windows of inputs, each with the row that follows it, [windows, T + 1, B]."""
     shape = (num_windows, settings["train.bptt"] + 1, settings["train.batch_size"])
     tokens = np.random.RandomState(0).randint(settings["vocab_size"], size=shape)
     return torch.from_numpy(tokens)
@@ -143,7 +143,7 @@ class Train:
         self._loss_sum += nll
 
     def finish(self) -> None:
-        """Sees that the numbers are numbers, and that every parameter has its gradient."""
+        """Checks that the losses are finite, and that every parameter has a gradient."""
         if not self._loss_sum.isfinite():
             raise FloatingPointError(f"a loss of the first {self._num_done} is not finite")
         for name, param in self.model.named_parameters():
@@ -185,10 +185,10 @@ class Products:
 
     @torch.inference_mode()
     def run(self) -> None:
-        """All of them: y = x w^T, and what its gradients need."""
+        """All of them: y = x w^T and its gradients."""
         for xs, w, d_ys in self._arrays:
             flat_xs, flat_d_ys = xs.flatten(0, 1), d_ys.flatten(0, 1)
-            if self._is_recurrent:  # each step has to wait for the one before
+            if self._is_recurrent:  # each step waits for the one before
                 for x, d_y in zip(xs, d_ys, strict=True):
                     x @ w.T, d_y @ w
             else:

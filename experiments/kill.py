@@ -1,11 +1,10 @@
-"""Kills a run many times, and compares what is left with the undisturbed run.
+"""Kills a run many times, and compares its final state with that of an undisturbed run.
 
     python experiments/kill.py --kills=20
 
-Each start of the second run is ended by `kill -9`: of four, one in the midst of
-a save, one while it starts up or restores, two at a random moment of training.
-When it has been killed so often it may end. All that it computed must be bit
-for bit what the first run computed.
+The second run is ended by `kill -9` and started again: of four kills, one comes during a save, one
+during start-up or restoring, and two at a random moment of training. After the last kill it may run
+to its end. Everything that it computed must equal, bit for bit, what the first run computed.
 """
 
 import argparse
@@ -21,12 +20,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # however this is started
+sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 from experiments.arguments import at_least
 
 ROOT = Path(__file__).parents[1]
-# Quick epochs, and a rate so high that averaging begins in the midst of the run.
+# Short epochs, and a rate so high that averaging begins in the middle of the run.
 RECIPE = (
     f"--config={ROOT}/configs/quickstart.py",
     "--config.data.max_tokens=30000",
@@ -40,15 +39,15 @@ RECIPE = (
 
 
 class Kill(NamedTuple):
-    """Where a run was killed."""
+    """When a run was killed."""
 
     seconds: float  # after its start
-    in_save: bool  # an unfinished checkpoint was there
-    latest: int  # checkpoint that is whole
+    in_save: bool  # whether there was an unfinished checkpoint
+    latest: int  # the latest whole checkpoint
 
 
 def start(workdir: Path, arguments: tuple[str, ...], cache: Path) -> subprocess.Popen:
-    """Starts a run; what it prints goes to WORKDIR.log."""
+    """Starts a run; its output goes to WORKDIR.log."""
     with workdir.with_suffix(".log").open("a") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "awd_jax.main", *arguments, f"--workdir={workdir}"],
@@ -60,7 +59,7 @@ def start(workdir: Path, arguments: tuple[str, ...], cache: Path) -> subprocess.
 
 
 def finish(workdir: Path, arguments: tuple[str, ...], cache: Path) -> None:
-    """Lets a run go on to its end."""
+    """Lets a run continue to its end."""
     if start(workdir, arguments, cache).wait() != 0:
         sys.exit(workdir.with_suffix(".log").read_text())
 
@@ -71,7 +70,7 @@ def is_saving(workdir: Path) -> bool:
 
 
 def kill(process: subprocess.Popen, workdir: Path, *moments: Callable[[], bool]) -> Kill | None:
-    """Kills when each moment has come, one after the other; None if the run ended before."""
+    """Waits for the moments one after another, then kills; None if the run ended before."""
     started = time.monotonic()
     for is_there in moments:
         while not is_there():
@@ -86,7 +85,7 @@ def kill(process: subprocess.Popen, workdir: Path, *moments: Callable[[], bool])
 
 
 def passed(seconds: float) -> Callable[[], bool]:
-    """The moment when, from the first question on, so many seconds have passed."""
+    """The moment when `seconds` have passed since the first call."""
     asked = []
 
     def is_there() -> bool:
@@ -97,11 +96,11 @@ def passed(seconds: float) -> Callable[[], bool]:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What two finished runs do not share: logs, results, or arrays of their checkpoints."""
+    """What differs between two finished runs: logs, results, or arrays of their checkpoints."""
     names = ["metrics.jsonl", "result.json"]
     different = [n for n in names if (one / n).read_bytes() != (other / n).read_bytes()]
     checksums = [_checksums(workdir) for workdir in (one, other)]
-    # The older of the two latest may stand elsewhere: a run that was stopped saves at other steps.
+    # The older of the two latest is not compared: a run that was stopped saves at other steps.
     for name in ("latest", "best"):
         if checksums[0][name] != checksums[1][name]:
             different.append(f"{name} checkpoint")
@@ -109,7 +108,7 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def _checksums(workdir: Path) -> dict[str, tuple]:
-    """Number, validation and the checksum of each array, of the latest and the best checkpoint."""
+    """Number, validation and array checksums of the latest and of the best checkpoint."""
     contents = {}
     for path in workdir.glob("checkpoints/[0-9]*/meta/metadata"):
         meta = json.loads(path.read_text())["content"]
@@ -123,15 +122,15 @@ def _checksums(workdir: Path) -> dict[str, tuple]:
 def compare(
     directory: Path, arguments: tuple[str, ...], num_kills: int, seed: int
 ) -> tuple[list[Kill], list[str]]:
-    """Runs undisturbed and killed; returns the kills, and what differs in the end."""
+    """Does an undisturbed run and a killed one; returns the kills and what differs at the end."""
     choose = random.Random(seed)
     cache, calm, killed = directory / "cache", directory / "calm", directory / "killed"
-    for _ in range(2):  # a second start of a run that has ended only starts up and tests
+    for _ in range(2):  # starting a run that has ended takes only start-up and test
         started = time.monotonic()
         finish(calm, arguments, cache)
         start_up = time.monotonic() - started
     epochs = [json.loads(line) for line in (calm / "timing.jsonl").read_text().splitlines()]
-    training = len(epochs) * min(epoch["train_seconds"] for epoch in epochs)  # not compiling
+    training = len(epochs) * min(epoch["train_seconds"] for epoch in epochs)  # min: no compiling
     kills: list[Kill] = []
     while len(kills) < num_kills:
         log = killed.with_suffix(".log")

@@ -4,15 +4,15 @@ Needs torch and numpy, not jax:
 
     python experiments/make_golden.py
 
-Parameters and masks are float32 numbers; the computation is in float64 and rounded once at
-the end, so the file holds no rounding errors of its own. Names and layouts are torch's: weights
-are [4H, D] with the gates i, f, g, o, time comes first.
+Parameters and masks are float32 numbers; the computation is in float64 and rounded once, at the
+end, so the file has no rounding errors of its own. Names and layouts are torch's: weights are
+[4H, D] with the gates in the order i, f, g, o, and time is the first axis.
 
 `step/` is one window with every kind of dropout: logits, loss, carry, all gradients, and the
-logits of evaluation. `run/` is ten windows of different lengths from the same parameters with the
-same masks: clipping, then L2, then SGD at a rate proportional to the length, and from one step on
-the running mean of the iterates after each update.
-`run_torch_clip/` is where they end if `clip_grad_norm_` clips, which divides by the norm + 1e-6.
+logits of evaluation. `run/` is ten windows of different lengths, with the same first parameters and
+masks: clipping, then L2, then SGD at a rate proportional to the length; from step `FIRST_AVERAGED`
+on, the iterates are averaged. `run_torch_clip/` has the last parameters if `clip_grad_norm_` clips,
+which divides by the norm + 1e-6.
 """
 
 import argparse
@@ -33,7 +33,7 @@ VOCAB, EMBED, HIDDEN, T, B = 23, 8, 12, 11, 4
 SIZES = [(EMBED, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, EMBED)]
 ALPHA, BETA = 2.0, 1.0
 LENGTHS = [11, 4, 7, 11, 5, 9, 6, 11, 8, 3]
-LEARNING_RATE = 4.0  # of a window of T
+LEARNING_RATE = 4.0  # for a window of T tokens
 MAX_GRAD_NORM = 0.22
 WEIGHT_DECAY = 0.02
 FIRST_AVERAGED = 3  # index of the first step whose result is averaged
@@ -170,7 +170,7 @@ def to_numpy(x: Tensor) -> np.ndarray:
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """There are none but --help."""
+    """There are no options but --help."""
     return argparse.ArgumentParser(description=__doc__).parse_args(argv)
 
 

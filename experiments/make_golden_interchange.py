@@ -1,15 +1,15 @@
-"""Writes tests/interchange/golden_*.npz: small AWD-LSTMs of PyTorch in the layouts of others.
+"""Writes tests/interchange/golden_*.npz: small AWD-LSTMs as other programs save them.
 
 Needs torch and numpy, not jax:
 
     python experiments/make_golden_interchange.py
 
 Each file holds the state_dict of a model (`state/...`), token ids `inputs` [T, B], and what the
-model computes for them in evaluation, with a carry of zeros: `logits` [T, B, V], and `later_logits`
-of the same inputs once more, from the carry that the first pass left. The modules here are built
-so that torch gives their parameters the names that awd-lstm-lm and fastai have.
+model computes for them in evaluation: `logits` [T, B, V] from a carry of zeros, and `later_logits`
+of the same inputs from the carry after the first pass. The modules are built so that torch gives
+their parameters the names that awd-lstm-lm and fastai use.
 
-Weights are float32 numbers; the computation is in float64 and rounded once at the end.
+Weights are float32 numbers; the computation is in float64 and rounded once, at the end.
 """
 
 import argparse
@@ -29,22 +29,22 @@ Carry = list[tuple[Tensor, Tensor]]
 
 
 class HiddenToHidden(nn.Module):
-    """An LSTM whose recurrent weights are dropped: the raw ones are a parameter of `raw_owner`."""
+    """An LSTM with weight drop: the raw recurrent weights are a parameter of it or its module."""
 
     def __init__(self, input_dim: int, hidden_dim: int, raw_inside: bool, keeps_dropped: bool):
         super().__init__()
         self.module = nn.LSTM(input_dim, hidden_dim)
         raw = nn.Parameter(self.module.weight_hh_l0.data)
         (self.module if raw_inside else self).register_parameter("weight_hh_l0_raw", raw)
-        if keeps_dropped:  # what the last training window left, which evaluation must not read
+        if keeps_dropped:  # left by the last training window; evaluation must not read it
             dropped = F.dropout(raw.data, 0.5, training=True)
             self.module.weight_hh_l0 = nn.Parameter(dropped)
         else:
             del self.module.weight_hh_l0
-        self.raw = [raw]  # in a list, so that it has no second name
+        self.raw = [raw]  # in a list, else torch would give it a second name
 
     def forward(self, xs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple]:
-        """Evaluation: with the raw weights."""
+        """As in evaluation, with the raw weights."""
         lstm = nn.LSTM(self.module.input_size, self.module.hidden_size).double()
         weights = {n: p for n, p in self.module.named_parameters() if n != "weight_hh_l0_raw"}
         weights["weight_hh_l0"] = self.raw[0]
@@ -97,7 +97,7 @@ class AWDLSTMLM(Encoder):
 
 def fastai(sizes: list[int], vocab_size: int, version: int) -> nn.Sequential:
     """Names of fastai: 0.encoder, 0.rnns.N..., 1.decoder."""
-    if version == 0:  # 0.7, whose softmax has no bias
+    if version == 0:  # fastai 0.7, whose softmax has no bias
         name, layout = "encoder_with_dropout.embed", {"raw_inside": True, "keeps_dropped": False}
     else:
         name, layout = "encoder_dp.emb", {"raw_inside": False, "keeps_dropped": version == 1}
@@ -127,7 +127,7 @@ def write(name: str, model: nn.Module, encoder: Encoder, decoder: nn.Linear, siz
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """There are none but --help."""
+    """There are no options but --help."""
     return argparse.ArgumentParser(description=__doc__).parse_args(argv)
 
 

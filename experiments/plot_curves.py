@@ -9,13 +9,13 @@ import math
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # however this is started
+sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 from experiments.arguments import directory_with
 
 
 def read_epochs(workdir: Path) -> list[dict]:
-    """The lines of the metrics log that end an epoch."""
+    """The last line of each epoch in the metrics log."""
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     return [line for line in lines if "valid_nll" in line]
 

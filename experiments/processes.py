@@ -1,10 +1,10 @@
-"""Kills processes of a run at random, and compares what is left with the undisturbed run.
+"""Kills random processes of a run, and compares its final state with an undisturbed run.
 
     python -m experiments.processes --processes=4 --kills=6
 
-Real processes on this machine, one device each. After each kill all others must end
-within the heartbeat's time; then all are started again with the same command. All that
-was computed must be bit for bit that of the undisturbed run of the same shape.
+The processes run on this machine, with one device each. After each kill all others must end within
+the heartbeat timeout; then all are started again with the same command. Everything computed must
+equal, bit for bit, that of an undisturbed run with as many processes.
 """
 
 import argparse
@@ -18,14 +18,14 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # however this is started
+sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 from experiments.arguments import at_least
 from experiments.kill import differences
 
 ROOT = Path(__file__).parents[1]
 HEARTBEAT = 10  # seconds
-SECONDS = 600  # only what hangs takes so long
+SECONDS = 600  # only a process that hangs takes this long
 RECIPE = (
     "--config=configs/quickstart.py:smoke",
     "--config.data.max_tokens=1000",
@@ -48,7 +48,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 class Run(contextlib.AbstractContextManager):
-    """The processes of a run; what each prints goes to DIRECTORY/K.log."""
+    """The processes of a run; the output of process K goes to DIRECTORY/K.log."""
 
     def __init__(self, directory: Path, arguments: tuple[str, ...], num_processes: int) -> None:
         self._logs = [directory / f"{k}.log" for k in range(num_processes)]
@@ -75,25 +75,25 @@ class Run(contextlib.AbstractContextManager):
         return self._logs[0].read_text()
 
     def wait_for(self, words: str) -> None:
-        """Until process 0 has printed them."""
+        """Waits until process 0 has printed these words."""
         while words not in self.says():
             if self.processes[0].poll() is not None:
                 sys.exit(f"process 0 ended before {words!r}:\n{self.says()}")
             time.sleep(0.02)
 
     def exit_codes(self) -> list[int]:
-        """Of all, when they have ended."""
+        """Waits until all have ended, and returns their exit codes."""
         return [process.wait(SECONDS) for process in self.processes]
 
     def finish(self) -> None:
-        """Lets all go on to the end."""
+        """Waits until all have ended; exits if one failed."""
         if any(self.exit_codes()):
             sys.exit(self.says())
 
 
 def main(options: argparse.Namespace) -> None:
     """The command."""
-    # Each kill comes two epochs after the one before; the last must find the run still at work.
+    # Kills are two epochs apart, and the run must last beyond the last one.
     recipe = (*RECIPE, f"--config.train.num_epochs={max(10, 2 * options.kills + 2)}")
     choose = random.Random(0)
     with tempfile.TemporaryDirectory() as name:
@@ -105,7 +105,7 @@ def main(options: argparse.Namespace) -> None:
         print(f"calm: {epochs[-1]}")
         for number in range(options.kills):
             with Run(directory, (*recipe, f"--workdir={killed}"), options.processes) as run:
-                run.wait_for(f"epoch {2 * number + 2} |")  # two epochs further each time
+                run.wait_for(f"epoch {2 * number + 2} |")
                 time.sleep(choose.uniform(0, 1))
                 victim = choose.randrange(options.processes)
                 run.processes[victim].kill()

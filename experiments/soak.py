@@ -2,8 +2,8 @@
 
     python experiments/soak.py
 
-Prints the resident memory between epochs, its slope by least squares over the
-second half of the run, and how many programs were compiled in each epoch.
+Prints the resident memory after epochs, its slope by least squares over the second half of the
+run, and how many programs were compiled in each epoch.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 import jax.monitoring
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for configs, however this is started
+sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 from awd_jax.tasks.train import train
 from configs import quickstart
@@ -28,7 +28,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 def resident_mib() -> float:
-    """Memory of this process that lies in RAM."""
+    """The memory of this process that is in RAM."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -48,7 +48,7 @@ def main(options: argparse.Namespace) -> None:
     config.train.checkpoint_steps = options.checkpoint_steps
     config.train.log_steps = 20
     config.train.num_samples = 0
-    config.optimizer.nonmono = 1  # averaging too
+    config.optimizer.nonmono = 1  # so that averaging begins
 
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "timing.jsonl"
