@@ -100,7 +100,9 @@ def take_main(words: list[str]) -> None:
     if len(words) == 1 and re.fullmatch(r"--[\w.]+=?", words[0]):
         name = words[0].strip("-=")
         known = (
-            name == "help" or name in flags.FLAGS or name.removeprefix("config.") in recipe.RULES
+            name == "help"
+            or name in flags.FLAGS
+            or name.removeprefix("config.") in recipe.rules_of("recurrent")
         )
         assert known, "no such flag"
         return

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import os
 import pkgutil
 import re
@@ -10,9 +11,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
-from awd_jax.recipe import RULES
+from awd_jax.recipe import MODEL_RULES, rules_of
 from awd_jax.tasks import TASKS
 from tests import documents
 from tests.documents import DOCUMENTS, MAIN, MARKDOWN, ROOT, START, commands, fences, read, units
@@ -32,6 +35,7 @@ WRONG = """
 
 ALL = [command for name in DOCUMENTS for command in commands(name, read(name))]
 ALL_WRONG = list(commands("", WRONG))
+RULES = rules_of(*MODEL_RULES)
 each_document = pytest.mark.parametrize("document", MARKDOWN)
 
 
@@ -155,7 +159,9 @@ def test_functions_of_modules():
 
 def test_modules_and_snippets():
     """Each snippet of Python is Python, and what it takes from packages is in them."""
-    snippets = [code for language, code in fences(read("README.md")) if language == "python"]
+    snippets = [
+        code for d in MARKDOWN for language, code in fences(read(d)) if language == "python"
+    ]
     assert len(snippets) >= 2
     names = {piece for piece in pieces("README.md") if re.fullmatch(r"awd_jax(\.\w+)+", piece)}
     for node in (node for code in snippets for node in ast.walk(ast.parse(code))):
@@ -174,3 +180,21 @@ def test_modules_and_snippets():
             pkgutil.resolve_name(name)
         except (ImportError, AttributeError) as error:
             raise AssertionError(f"README.md: {name}: {error}") from error
+
+
+def test_the_readmes_snippet_trains():
+    (snippet,) = (code for language, code in fences(read("README.md")) if language == "python")
+    run = {}
+    exec(snippet, run)
+    assert run["score"].nll / run["window"].counts.tokens < 0.5 * math.log(9)
+    jax.tree.map(np.testing.assert_array_equal, run["params_to_evaluate"], run["params"])
+
+
+def test_the_reading_order_has_as_many_lines_as_it_says():
+    section = read("README.md").split("## Read the code")[1].split("Then")[0]
+    files = re.findall(r"`([\w/]+\.py)`", section)
+    texts = [(ROOT / "awd_jax" / file).read_text(encoding="utf-8") for file in files]
+    assert sum(len(text.splitlines()) for text in texts) == int(
+        re.findall(r"(\d+) lines", section)[0]
+    )
+    assert max(map(len, read("README.md").splitlines())) <= 100
