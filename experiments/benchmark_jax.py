@@ -17,7 +17,7 @@ from awd_jax.models.recurrent import RecurrentLM
 from awd_jax.recipe import flatten
 from awd_jax.run.replicas import Replicas
 from awd_jax.train.evaluation import make_evaluate
-from awd_jax.train.language import WINDOW_TOKENS
+from awd_jax.train.language import evaluation_windows
 from awd_jax.train.learner import Learner
 from awd_jax.train.problem import make_model
 from awd_jax.train.state import Purpose, make_key
@@ -81,8 +81,7 @@ class Evaluate:
         config, model = make_config(settings)
         self._params = model.init_params(make_key(config.train.seed, Purpose.INIT))
         stream = random_stream(config, model.vocab_size, EVALUATED_WINDOWS)
-        num_steps = max(config.train.bptt, WINDOW_TOKENS // config.train.batch_size)
-        self._plan = windows.even_plan(stream, windows.bucket(num_steps))
+        self._plan = evaluation_windows(config.train, stream)
         self._evaluate = make_evaluate(model, Replicas(jax.local_devices()[:1]))
 
     def run(self) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from awd_jax.core.cudnn import cudnn_lstm
 from awd_jax.core.fast import fast_gated
-from awd_jax.core.gated import Equations, GatedParams, Gates, init_gated, scan_gated
+from awd_jax.core.gated import Equations, GatedParams, Gates, init_gated, inputs_part, scan_gated
 from awd_jax.core.product import affine
 from awd_jax.core.recurrence import Cell, Length, Unroll, by_scan
 
@@ -139,8 +139,7 @@ def lstm(backend: Backend = "fast") -> Cell:
     """
     unrolls: dict[str, Unroll] = {"cudnn": cudnn_lstm, "auto": _auto_lstm}
     unroll = unrolls[backend] if backend in unrolls else _gated_unroll(LSTM, backend)
-    init = functools.partial(init_gated, num_gates=LSTM.num_gates)
-    return Cell(init, init_lstm_state, unroll)
+    return _gated_cell(LSTM, init_lstm_state, unroll)
 
 
 def gru(backend: Backend = "fast") -> Cell:
@@ -150,14 +149,12 @@ def gru(backend: Backend = "fast") -> Cell:
     n = tanh(x @ w_x + b_x + r * (h @ w_h + b_h))
     h' = (1 - z) * n + z * h
     """
-    init = functools.partial(init_gated, num_gates=GRU.num_gates)
-    return Cell(init, init_h_state, _gated_unroll(GRU, backend))
+    return _gated_cell(GRU, init_h_state, _gated_unroll(GRU, backend))
 
 
 def rnn(backend: Backend = "fast") -> Cell:
     """Returns the tanh RNN: h' = tanh(x @ w_x + b_x + h @ w_h + b_h)."""
-    init = functools.partial(init_gated, num_gates=RNN.num_gates)
-    return Cell(init, init_h_state, _gated_unroll(RNN, backend))
+    return _gated_cell(RNN, init_h_state, _gated_unroll(RNN, backend))
 
 
 def cho_gru(backend: Backend = "auto") -> Cell:
@@ -174,9 +171,6 @@ def cho_gru(backend: Backend = "auto") -> Cell:
     if backend not in ("auto", "scan"):
         raise ValueError(f"backend {backend}: cho_gru has scan only")
 
-    def inputs(params: GatedParams, xs: Float[Array, "T B D"]) -> Float[Array, "T B G"]:
-        return affine(xs, params.w_x, params.b_x)
-
     def step(
         params: GatedParams, state: HState, h: Float[Array, "B H"], from_input: Array
     ) -> HState:
@@ -188,8 +182,7 @@ def cho_gru(backend: Backend = "auto") -> Cell:
         n = jnp.tanh(from_n + affine((r * h.astype(r.dtype)).astype(h.dtype), w_n, b_n))
         return HState((1 - z) * n + z * state.h)
 
-    init = functools.partial(init_gated, num_gates=GRU.num_gates)
-    return Cell(init, init_h_state, by_scan(inputs, step))
+    return _gated_cell(GRU, init_h_state, by_scan(inputs_part, step))
 
 
 def with_forget_bias(cell: Cell, bias: float) -> Cell:
@@ -218,6 +211,11 @@ CELLS: dict[str, Callable[[Backend], Cell]] = {
     "cho_gru": cho_gru,
     "rnn": rnn,
 }
+
+
+def _gated_cell(equations: Equations, initial_state: Callable, unroll: Unroll) -> Cell:
+    init = functools.partial(init_gated, num_gates=equations.num_gates)
+    return Cell(init, initial_state, unroll)
 
 
 def _gated_unroll(equations: Equations, backend: Backend) -> Unroll:

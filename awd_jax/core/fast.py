@@ -63,7 +63,7 @@ def _forward(
 ) -> tuple[tuple[Array, State], tuple]:
     num_steps, batch_size, _ = xs.shape
     dtype, narrow = params.w_h.dtype, xs.dtype  # dtypes of sums and of products
-    num_summed = (equations.num_gates - equations.num_apart) * len(params.w_h)
+    num_summed = equations.num_sums * len(params.w_h)
     # b_h of the last gates joins their product with h, which stays out of the sums.
     b_sums, b_apart = params.b_x + params.b_h.at[num_summed:].set(0), params.b_h[num_summed:]
     w_ht = params.w_h.T.astype(narrow)
@@ -116,7 +116,7 @@ def _backward(equations: Equations, residuals: tuple, d_outputs: tuple[Array, St
     d_hs, d_last = d_outputs
     batch_size, dtype, narrow = xs.shape[1], params.w_h.dtype, xs.dtype
     w_x, w_h = params.w_x.astype(narrow), params.w_h.astype(narrow)
-    num_summed = (equations.num_gates - equations.num_apart) * len(w_h)
+    num_summed = equations.num_sums * len(w_h)
     mask = None if state_mask is None else _with_idle_columns(state_mask.T)
     # After its end a sequence has 0 in hs, not its state: no gradient depends on it there.
     hs_before = jnp.concatenate([state.h[None], hs[:-1]])
@@ -154,8 +154,8 @@ def _backward(equations: Equations, residuals: tuple, d_outputs: tuple[Array, St
     d_b = jnp.sum(d_sums, axis=1)
     d_b_h = jnp.concatenate([d_b[:num_summed], jnp.sum(d_from_h[num_summed:], axis=1)])
     d_sums, d_from_h = d_sums.astype(narrow), d_from_h.astype(narrow)
-    mask = None if state_mask is None else state_mask[None]
-    seen = dropout.apply(mask, hs_before).astype(narrow)
+    every_step = None if state_mask is None else state_mask[None]
+    seen = dropout.apply(every_step, hs_before).astype(narrow)
     d_params = GatedParams(
         w_x=multiply("nd,gn->dg", _rows(xs), d_sums, dtype),
         w_h=multiply("nh,gn->hg", _rows(seen), d_from_h, dtype),

@@ -44,6 +44,11 @@ class Equations(NamedTuple):
     update: Callable[[State, Gates], State]
     pull_back: Callable[[State, Gates, Gates, State], tuple[Gates, Gates, State]]
 
+    @property
+    def num_sums(self) -> int:
+        """Number of gates whose sums are complete before `activate`."""
+        return self.num_gates - self.num_apart
+
 
 def init_gated(key: Key[Array, ""], input_dim: int, hidden_dim: int, num_gates: int) -> GatedParams:
     """Draws all four arrays from U(-1/sqrt(H), 1/sqrt(H)), as torch does."""
@@ -61,24 +66,19 @@ def init_gated(key: Key[Array, ""], input_dim: int, hidden_dim: int, num_gates: 
 def scan_gated(equations: Equations) -> Unroll:
     """Returns the unroll that defines a gated cell: a scan, differentiated by jax."""
 
-    def inputs(params: GatedParams, xs: Float[Array, "T B D"]) -> Float[Array, "T B G"]:
-        return affine(xs, params.w_x, params.b_x)
+    def step(
+        params: GatedParams, state: State, h: Float[Array, "B H"], from_input: Float[Array, "B G"]
+    ) -> State:
+        num_sums = equations.num_sums
+        xs = jnp.split(from_input, equations.num_gates, axis=-1)
+        hs = jnp.split(affine(h, params.w_h, params.b_h), equations.num_gates, axis=-1)
+        sums = tuple(x + y for x, y in zip(xs[:num_sums], hs[:num_sums], strict=True))
+        gates = equations.activate((*sums, *xs[num_sums:]), tuple(hs[num_sums:]))
+        return equations.update(state, gates)
 
-    def step(params: GatedParams, state: State, h: Array, from_input: Array) -> State:
-        return equations.update(state, gates_of_step(equations, params, h, from_input))
-
-    return by_scan(inputs, step)
+    return by_scan(inputs_part, step)
 
 
-def gates_of_step(
-    equations: Equations,
-    params: GatedParams,
-    h: Float[Array, "B H"],
-    from_input: Float[Array, "B G"],
-) -> Gates:
-    """Returns the gates of a step, from the h before it and the inputs' part of the sums."""
-    num_gates, num_sums = equations.num_gates, equations.num_gates - equations.num_apart
-    xs = jnp.split(from_input, num_gates, axis=-1)
-    hs = jnp.split(affine(h, params.w_h, params.b_h), num_gates, axis=-1)
-    sums = tuple(x + y for x, y in zip(xs[:num_sums], hs[:num_sums], strict=True))
-    return equations.activate((*sums, *xs[num_sums:]), tuple(hs[num_sums:]))
+def inputs_part(params: GatedParams, xs: Float[Array, "T B D"]) -> Float[Array, "T B G"]:
+    """Returns what the inputs contribute to every gate, for all steps at once: x @ w_x + b_x."""
+    return affine(xs, params.w_x, params.b_x)

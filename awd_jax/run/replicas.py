@@ -127,9 +127,9 @@ class Replicas:
             if np.ndim(array) == 0:
                 return np.broadcast_to(array, n)
             length, own, *rest = array.shape
-            idle = [(0, 0), (0, width - own), *((0, 0) for _ in rest)]
-            parts = np.pad(array, idle).reshape(length, n, width // n, *rest)
-            return np.moveaxis(parts, 1, 0)
+            wide = np.zeros((length, width, *rest), array.dtype)
+            wide[:, :own] = array
+            return np.moveaxis(wide.reshape(length, n, width // n, *rest), 1, 0)
 
         return jax.tree.map(split_array, batch)
 

@@ -15,10 +15,10 @@ from ml_collections import ConfigDict
 from awd_jax.batches import Window
 from awd_jax.core.cache import CacheState, cache_step, init_cache, mix_cache
 from awd_jax.data.corpus import Corpus
-from awd_jax.data.windows import batchify, even_plan
+from awd_jax.data.windows import batchify
 from awd_jax.models.contract import Carry, LanguageModel
 from awd_jax.tasks.model_file import load_best_model, read_splits
-from awd_jax.tasks.passes import Scored, pass_result, run_pass, say_pass
+from awd_jax.tasks.passes import Scored, pass_result, run_pass, say_pass, segments
 from awd_jax.tasks.results import leave_json
 
 STEPS = 256  # tokens scored at once
@@ -115,8 +115,8 @@ def make_static_pass(
 
     def static_pass(params: optax.Params, stream: Stream, name: str) -> Scored:
         carry = start_carry(model, cache_window)
-        plan = even_plan(stream, min(steps, len(stream) - 1))
-        return run_pass(functools.partial(step, params), carry, plan, 1, name)[1]
+        bound = functools.partial(step, params)
+        return run_pass(bound, carry, segments(stream, steps), 1, name)[1]
 
     return static_pass
 

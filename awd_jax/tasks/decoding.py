@@ -47,12 +47,10 @@ def draw_samples(
       best: the model.
       prompt: tokens that all texts continue, at least one.
     """
-    forbidden = _forbidden(config, best)
     sample = _sample(make_key(config.seed, Purpose.SAMPLES))
 
     def choose(log_probs: LogProbs, t: Int[Array, ""]) -> Int[Array, "B"]:
-        if forbidden is not None:
-            log_probs = sampling.forbid(log_probs, forbidden)
+        log_probs = _forbid(config, best, log_probs)
         if config.method == "greedy":
             return jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
         return sample(_filter(config, log_probs), t)
@@ -72,15 +70,12 @@ def search_beams(config: ConfigDict, best: BestModel, prompt: Tokens) -> Iterato
       best: the model.
       prompt: tokens that all beams continue, at least one.
     """
-    forbidden = _forbidden(config, best)
     end = best.vocabulary.eos_id if config.until_eos else None
 
     def step(params: optax.Params, beams: Beams) -> Beams:
         def next_logits(carry: Carry, tokens: Int[Array, "K"]) -> tuple[LogProbs, Carry]:
             log_probs, carry = best.model.log_probs(params, tokens[None], carry)
-            if forbidden is None:
-                return log_probs[0], carry
-            return sampling.forbid(log_probs[0], forbidden), carry
+            return _forbid(config, best, log_probs[0]), carry
 
         return beam_step(beams, next_logits, int(prompt[-1]), end)
 
@@ -104,8 +99,9 @@ def cut_at(end: int, tokens: Tokens) -> Int32[np.ndarray, "M"]:
     return tokens[: ends[0]] if ends.size else tokens
 
 
-def _forbidden(config: ConfigDict, best: BestModel) -> int | None:
-    return best.vocabulary.unk_id if config.forbid_unk else None
+def _forbid(config: ConfigDict, best: BestModel, log_probs: LogProbs) -> LogProbs:
+    unk = best.vocabulary.unk_id if config.forbid_unk else None
+    return log_probs if unk is None else sampling.forbid(log_probs, unk)
 
 
 def _filter(config: ConfigDict, logits: LogProbs) -> LogProbs:

@@ -7,9 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from awd_jax.batches import Window
@@ -22,7 +21,7 @@ from awd_jax.core.dynamic import (
     score_dynamically,
     sum_squares,
 )
-from awd_jax.data.windows import WindowPlan, batchify, even_plan
+from awd_jax.data.windows import WindowPlan, batchify
 from awd_jax.models.contract import Carry, LanguageModel
 from awd_jax.tasks.cache import (
     STATIC_NAMES,
@@ -37,7 +36,7 @@ from awd_jax.tasks.cache import (
     useful_window,
 )
 from awd_jax.tasks.model_file import load_best_model, read_splits
-from awd_jax.tasks.passes import Scored, pass_result, run_pass, say_pass
+from awd_jax.tasks.passes import Scored, pass_result, run_pass, say_pass, segments
 from awd_jax.tasks.results import leave_json
 
 BLOCK = 64  # segments per call, looped over on the device
@@ -65,11 +64,6 @@ def measure_gradients(
     state = SquaresState(jax.tree.map(jnp.zeros_like, params), carry)
     state, _ = run_pass(functools.partial(step, params), state, plan, BLOCK, "gradients on train")
     return gradient_scale(state.squares, len(plan))
-
-
-def segments(stream: Int32[np.ndarray, "rows B"], segment: int) -> WindowPlan:
-    """Returns the windows of dynamic evaluation; none is longer than the text."""
-    return even_plan(stream, min(segment, len(stream) - 1))
 
 
 def _mean(nll: Float[Array, ""], window: Window) -> Float[Array, ""]:

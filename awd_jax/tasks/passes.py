@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 from tqdm import tqdm
 
 from awd_jax import output
 from awd_jax.batches import Window
-from awd_jax.data.windows import WindowPlan
+from awd_jax.data.windows import WindowPlan, even_plan
 from awd_jax.run.report import describe_nll, perplexity
 
 
@@ -21,6 +21,11 @@ class Scored(NamedTuple):
     nlls: Float[np.ndarray, "*models"]  # mean of each scored model, in nats per token
     seconds: float
     tokens_per_second: float
+
+
+def segments(stream: Int32[np.ndarray, "rows B"], length: int) -> WindowPlan:
+    """Returns windows of one length, which is cut to that of the text: memory must follow it."""
+    return even_plan(stream, min(length, len(stream) - 1))
 
 
 def blocks(plan: WindowPlan, num_windows: int) -> Iterator[Window]:

@@ -16,9 +16,9 @@ from awd_jax.core.dynamic import DynamicRates
 from awd_jax.data.windows import batchify
 from awd_jax.run.report import describe_nll
 from awd_jax.tasks.cache import Mix, make_static_pass, one_sequence_each, useful_window
-from awd_jax.tasks.dynamic import make_dynamic_pass, measure_gradients, segments
+from awd_jax.tasks.dynamic import make_dynamic_pass, measure_gradients
 from awd_jax.tasks.model_file import load_best_model, read_splits
-from awd_jax.tasks.passes import nll_result
+from awd_jax.tasks.passes import nll_result, segments
 from awd_jax.tasks.results import leave_json
 
 CACHE_NAMES = ("window", "theta", "lamb")

@@ -57,8 +57,8 @@ def corpus_problem(config: ConfigDict, corpus: Corpus) -> Problem:
     return Problem(
         model=make_model(config.model, num_kinds),
         train=functools.partial(_training_windows, options, train),
-        valid=_evaluation_windows(options, valid),
-        test=_evaluation_windows(options, test),
+        valid=evaluation_windows(options, valid),
+        test=evaluation_windows(options, test),
         vocabulary=corpus.vocabulary.tokens,
         fingerprint=fingerprint(corpus),
         notes=(f"{corpus.name}: {counts} tokens, {num_kinds:,} kinds", *corpus.notes),
@@ -86,6 +86,12 @@ def _training_windows(
     return even_plan(stream, length, bucket(length), options.bptt)
 
 
-def _evaluation_windows(options: ConfigDict, stream: Int32[np.ndarray, "rows B"]) -> WindowPlan:
+def evaluation_windows(options: ConfigDict, stream: Int32[np.ndarray, "rows B"]) -> WindowPlan:
+    """Returns the windows of an evaluation, in programs of one shape.
+
+    Args:
+      options: the config's group `train`, for its `bptt`.
+      stream: what `batchify` returns.
+    """
     num_steps = max(options.bptt, WINDOW_TOKENS // stream.shape[1])
     return even_plan(stream, bucket(min(num_steps, len(stream) - 1)))

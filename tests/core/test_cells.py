@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
 from awd_jax.core import masks
 from awd_jax.core.cells import CELLS, LSTM, LSTMState, with_forget_bias
 from tests.core.cell_rows import ROWS, D, H
+from tests.products import all_products
 
 T, B = 7, 3
 RAGGED = jnp.array([T - 2, 0, T])  # of B sequences
@@ -282,15 +282,6 @@ def test_a_weight_mask_for_each_sequence_by_vmap(row):
     for b, key in enumerate(keys):
         alone = loop(key, *jax.tree.map(lambda s, b=b: s[b], batches_of_one))
         assert_close(jax.tree.map(lambda s, b=b: s[b], together), alone, rtol=1e-5, atol=1e-6)
-
-
-def all_products(jaxpr):
-    """Every matrix product of a program, in whatever part of it."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            yield equation
-        for inner in jaxprs_in_params(equation.params):
-            yield from all_products(inner)
 
 
 @each_row

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
 from awd_jax.batches import Counts, Window
 from awd_jax.core import losses, masks
@@ -15,6 +14,7 @@ from awd_jax.core.cells import CELLS
 from awd_jax.core.gated import GatedParams
 from awd_jax.core.softmax import tied_logits
 from awd_jax.models.recurrent import RecurrentLM
+from tests.products import all_products
 
 V, E, H, B, T = 23, 8, 12, 4, 6
 SIZES = {"vocab_size": V, "embed_dim": E, "hidden_dim": H, "num_layers": 3}
@@ -319,15 +319,6 @@ def test_the_loss_is_that_of_the_logits_with_every_gradient():
         for make_it in (make_loss, window_loss)
     )
     jax.tree.map(lambda e, g: np.testing.assert_allclose(g, e, rtol=1e-4, atol=1e-7), expected, got)
-
-
-def all_products(jaxpr):
-    """Every matrix product of a program, in whatever part of it."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            yield equation
-        for inner in jaxprs_in_params(equation.params):
-            yield from all_products(inner)
 
 
 @pytest.mark.parametrize("backend", ["fast", "scan"])

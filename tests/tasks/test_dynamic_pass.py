@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from awd_jax.core.dynamic import DynamicRates
 from awd_jax.tasks.cache import make_mix, make_static_pass
 from awd_jax.tasks.dynamic import make_dynamic_pass, measure_gradients
-from awd_jax.tasks.dynamic import segments as segment_plan
+from awd_jax.tasks.passes import segments as segment_plan
 from tests.tasks.small import MODEL, PARAMS, STREAM, TRAIN
 
 SEGMENT, WINDOW = 5, 10
