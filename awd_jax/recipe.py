@@ -70,6 +70,7 @@ RULES = {
     "data.level": one_of(*LEVELS),
     "data.vocabulary": one_of("train", "all"),
     "data.max_tokens": COUNT_OR_0,
+    "data.cache_dir": PATH,
     "model.name": one_of(*MODEL_RULES),
     "optimizer.name": one_of("sgd", "adam"),
     "optimizer.learning_rate": POSITIVE,

@@ -16,6 +16,7 @@ def get_config(variant: str = "") -> ConfigDict:
     data.level = "word"  # what a token is: word, char or byte
     data.vocabulary = "train"  # tokens of train (others become <unk>), or all: of the three splits
     data.max_tokens = 0  # read only this many tokens of each split; 0 reads all
+    data.cache_dir = ""  # a directory that keeps corpora as ids, for the next run; "" keeps none
 
     config.model = models.recurrent()  # or another of configs/models.py
 

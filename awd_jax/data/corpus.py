@@ -1,6 +1,5 @@
-"""Loads a corpus by name: finds its texts, builds the vocabulary, encodes the splits."""
+"""Loads a corpus by name: finds its texts, and their ids."""
 
-from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,8 @@ from awd_jax.data.catalogue import (
     find_local,
     find_splits,
 )
-from awd_jax.data.text import LEVELS, count_tokens, encode_text, string_text
+from awd_jax.data.encoded_file import read_encoded
+from awd_jax.data.text import LEVELS, string_text
 from awd_jax.data.vocabulary import UNK, Vocabulary
 from awd_jax.errors import InputError
 from awd_jax.files import local_path
@@ -23,7 +23,7 @@ NAMES = (*SOURCES, "synthetic", "text")
 
 
 class Corpus(NamedTuple):
-    """Three token streams and their vocabulary.
+    """Three token streams, which cannot be changed, and their vocabulary.
 
     `notes` are lines to show the user. `entropy` is the entropy of the source in nats per token
     (`<eos>` included); only that of the synthetic corpus by word is known.
@@ -39,7 +39,9 @@ class Corpus(NamedTuple):
     entropy: float | None
 
 
-def load_corpus(name: str, directory: str, level: str, vocabulary: str, seed: int) -> Corpus:
+def load_corpus(
+    name: str, directory: str, level: str, vocabulary: str, seed: int, cache_dir: str
+) -> Corpus:
     """Loads a corpus from the first place that has it.
 
     A named corpus is looked for in `directory` if one is given, else in $AWD_JAX_DATA/<name>,
@@ -53,28 +55,24 @@ def load_corpus(name: str, directory: str, level: str, vocabulary: str, seed: in
       vocabulary: "train": the tokens of train and `<unk>`; other tokens of valid and test are
         read as `<unk>`. "all": the tokens of all three splits, as in the published recipes.
       seed: the seed of the synthetic corpus.
+      cache_dir: a directory that keeps what has been encoded, see `encoded_file`; "" for none.
 
     Raises:
-      InputError: an argument is wrong, or files are missing, damaged or cannot be downloaded.
+      InputError: an argument is wrong, files are missing, damaged or cannot be downloaded, the
+        directory of encoded ones cannot be used, or memory is wanting.
     """
     if name == "synthetic" and directory:
         name = "text"  # a directory given explicitly takes precedence
     _check_arguments(name, directory, level, vocabulary)
     splits, entropy = _find(name, directory, level, seed)
-    counts: Counter[str] = Counter()
-    for text in splits if vocabulary == "all" else splits[:1]:
-        counts.update(count_tokens(text))
-    if vocabulary == "train":
-        counts[UNK] += 0
-    tokens = Vocabulary.from_counts(counts)
-    train, valid, test = (encode_text(text, tokens) for text in splits)
+    encoded = read_encoded(splits, vocabulary, cache_dir)
     notes = tuple(
-        f"{split}: {encoded.num_outside:,} of {len(encoded.ids):,} tokens "
-        f"outside the vocabulary read as {UNK}"
-        for split, encoded in (("valid", valid), ("test", test))
-        if encoded.num_outside
+        f"{split}: {num:,} of {len(ids):,} tokens outside the vocabulary read as {UNK}"
+        for split, ids, num in zip(Splits._fields, encoded.ids, encoded.num_outside, strict=True)
+        if num
     )
-    return Corpus(name, level, tokens, train.ids, valid.ids, test.ids, notes, entropy)
+    train, valid, test = encoded.ids
+    return Corpus(name, level, encoded.vocabulary, train, valid, test, notes, entropy)
 
 
 def _check_arguments(name: str, directory: str, level: str, vocabulary: str) -> None:

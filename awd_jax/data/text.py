@@ -42,8 +42,8 @@ class Text(NamedTuple):
     blocks: Callable[[], Iterator[bytes]]
 
 
-class EncodedText(NamedTuple):
-    """The ids of a text, and how many tokens outside the vocabulary were read as `<unk>`."""
+class EncodedBlock(NamedTuple):
+    """The ids of a block, and how many tokens outside the vocabulary were read as `<unk>`."""
 
     ids: Int32[np.ndarray, "N"]
     num_outside: int
@@ -83,22 +83,20 @@ def count_tokens(text: Text) -> Counter[str]:
     return counts
 
 
-def encode_text(text: Text, vocabulary: Vocabulary) -> EncodedText:
-    """The ids of a text's tokens; a token outside the vocabulary is read as `<unk>`.
+def encode_text(text: Text, vocabulary: Vocabulary) -> Iterator[EncodedBlock]:
+    """The ids of a text's tokens, block by block; a token outside is read as `<unk>`.
 
     Raises:
       InputError: the text cannot be read, is not UTF-8 (word and char level), is empty or blank,
         or has tokens outside a vocabulary without `<unk>`.
     """
-    num_outside = 0
-    streams = []
+    is_blank = True
     for ids in _block_ids(text, vocabulary):
-        num_outside += vocabulary.replace_outside(ids, lambda _: _outside_error(text, vocabulary))
-        streams.append(ids)
-    stream = np.concatenate(streams)
-    if np.all(stream == vocabulary.eos_id):
+        num = vocabulary.replace_outside(ids, lambda _: _outside_error(text, vocabulary))
+        is_blank = is_blank and bool(np.all(ids == vocabulary.eos_id))
+        yield EncodedBlock(ids, num)
+    if is_blank:
         raise InputError(text.name, "is empty or blank", "give a text with at least one token")
-    return EncodedText(stream, num_outside)
 
 
 def spelled_blocks(text: Text) -> Iterator[bytes]:

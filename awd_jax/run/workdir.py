@@ -18,11 +18,13 @@ from awd_jax.files import whole_file
 from awd_jax.recipe import flatten
 from awd_jax.run import processes
 
+# Fields that say where the corpus is kept: each process may have its own places.
+PLACES = ("data.dir", "data.cache_dir")
 # Fields that say where, how and for how long a run goes, not what it computes: a resume may change
 # them. (Another backend rounds otherwise.)
 FREE_FIELDS = frozenset(
     {
-        "data.dir",
+        *PLACES,
         "model.backend",
         "train.num_epochs",
         "train.num_devices",

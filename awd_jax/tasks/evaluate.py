@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from awd_jax import output
 from awd_jax.run import processes
 from awd_jax.run.replicas import choose_replicas
-from awd_jax.run.workdir import describe
+from awd_jax.run.workdir import PLACES, describe
 from awd_jax.tasks.model_file import check_vocabulary, load_best_model
 from awd_jax.tasks.results import as_result, leave_json
 from awd_jax.train import make_problem
@@ -26,7 +26,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
         problem = make_problem(config)
         check_vocabulary(config.data.corpus, problem.vocabulary, best)
         replicas = choose_replicas(config.train)
-    processes.check_same(describe(config, problem.fingerprint), but=("data.dir",))
+    processes.check_same(describe(config, problem.fingerprint), but=PLACES)
     evaluate_plan = make_evaluate(best.model, replicas)
     valid_nll = evaluate_plan(best.params, problem.valid)
     test_nll = evaluate_plan(best.params, problem.test)

@@ -12,7 +12,7 @@ from awd_jax.run.manifest import Identity, by_path, checksum_arrays, checksum_js
 from awd_jax.run.replicas import choose_replicas
 from awd_jax.run.report import Report
 from awd_jax.run.stops import Interruption
-from awd_jax.run.workdir import CHECKPOINTS, describe, open_workdir
+from awd_jax.run.workdir import CHECKPOINTS, PLACES, describe, open_workdir
 from awd_jax.tasks.decoding import generate_sentences
 from awd_jax.tasks.model_file import BestModel
 from awd_jax.tasks.results import as_result, write_json
@@ -45,7 +45,7 @@ def run_training(
         replicas.check_batch(config.train)
         check_backend(config.model)
     fields = describe(config, problem.fingerprint)
-    processes.check_same(fields, but=("data.dir",))
+    processes.check_same(fields, but=PLACES)
     if base is not None:
         crc32 = checksum_json(checksum_arrays(by_path(jax.device_get(base.params))))
         fields["base"] = f"step {base.step}, crc32 {crc32:08x}"

@@ -26,7 +26,9 @@ def read_corpus(config: ConfigDict) -> Corpus:
       InputError: it cannot be found or read.
     """
     # The synthetic corpus has a fixed seed: runs with different seeds share their data.
-    corpus = load_corpus(config.corpus, config.dir, config.level, config.vocabulary, seed=0)
+    corpus = load_corpus(
+        config.corpus, config.dir, config.level, config.vocabulary, 0, config.cache_dir
+    )
     stop = config.max_tokens or None
     return corpus._replace(
         train=corpus.train[:stop], valid=corpus.valid[:stop], test=corpus.test[:stop]

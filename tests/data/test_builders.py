@@ -6,9 +6,10 @@ import pytest
 from awd_jax.data import builders, text
 from awd_jax.data.catalogue import SOURCES, Part
 from awd_jax.data.corpus import load_corpus
-from awd_jax.data.text import count_tokens, encode_text, string_text
+from awd_jax.data.text import count_tokens, string_text
 from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.errors import InputError
+from tests.encoded import whole_ids
 
 TEXTS = {
     "train": "\ufeffthe cat  sat\r\n\n on <unk> é\u2028mat\n" * 40,
@@ -61,7 +62,7 @@ def test_enwik8_is_cut_at_bytes(publish, monkeypatch):
     source = publish("enwik8", {"enwik8": body}, "enwik8.zip")
     monkeypatch.setitem(SOURCES, "enwik8", source._replace(layouts=(layout,)))
     assert read(builders.prepared_splits("enwik8")) == [body[:2000], body[2000:2300], body[2300:]]
-    corpus = load_corpus("enwik8", "", "byte", "all", 0)
+    corpus = load_corpus("enwik8", "", "byte", "all", 0, "")
     assert len(corpus.vocabulary) == 256
     assert [len(corpus.train), len(corpus.valid), len(corpus.test)] == [2001, 301, 261]
 
@@ -76,7 +77,7 @@ def test_ptb_char_is_spelled_and_reads_as_the_characters(publish):
         counts = count_tokens(chars)
         assert count_tokens(part) == counts
         vocabulary = Vocabulary.from_counts(counts)
-        assert (encode_text(part, vocabulary).ids == encode_text(chars, vocabulary).ids).all()
+        assert (whole_ids(part, vocabulary) == whole_ids(chars, vocabulary)).all()
 
 
 def test_a_corpus_is_the_same_from_files_download_and_dataset(
@@ -85,10 +86,10 @@ def test_a_corpus_is_the_same_from_files_download_and_dataset(
     directory = write_splits(tmp_path / "mine", **TEXTS)
     for name, level in (("ptb", "word"), ("ptb_char", "char")):
         publish(name, PTB_FILES)
-        given = load_corpus(name, str(directory), level, "all", 0)
-        downloaded = load_corpus(name, "", level, "all", 0)
+        given = load_corpus(name, str(directory), level, "all", 0, "")
+        downloaded = load_corpus(name, "", level, "all", 0, "")
         close_addresses(name, monkeypatch)
-        prepared = load_corpus(name, "", level, "all", 0)
+        prepared = load_corpus(name, "", level, "all", 0, "")
         for other in (downloaded, prepared):
             assert other.vocabulary == given.vocabulary
             for split in ("train", "valid", "test"):

@@ -23,7 +23,7 @@ def mine(tmp_path, write_splits):
 
 def test_the_vocabulary_of_train_reads_other_tokens_as_unk(mine):
     directory = mine(valid="b x y\n", test=f"a {UNK}\n")
-    corpus = load_corpus("text", directory, "word", "train", 0)
+    corpus = load_corpus("text", directory, "word", "train", 0, "")
     assert corpus.vocabulary.tokens == ("a", "b", EOS, UNK)
     assert corpus.train.tolist() == [0, 1, 0, 2]
     assert corpus.valid.tolist() == [1, 3, 3, 2]
@@ -34,13 +34,13 @@ def test_the_vocabulary_of_train_reads_other_tokens_as_unk(mine):
 
 
 def test_unk_in_train_is_not_added_twice(mine):
-    corpus = load_corpus("text", mine(train=f"{UNK} {UNK} a\n"), "word", "train", 0)
+    corpus = load_corpus("text", mine(train=f"{UNK} {UNK} a\n"), "word", "train", 0, "")
     assert corpus.vocabulary.tokens == (UNK, "a", EOS)
 
 
 def test_the_vocabulary_of_all_adds_nothing(mine):
     directory = mine(valid="b x y x x x\n")
-    corpus = load_corpus("text", directory, "word", "all", 0)
+    corpus = load_corpus("text", directory, "word", "all", 0, "")
     assert corpus.vocabulary.tokens == ("x", "a", EOS, "b", "y")
     assert corpus.notes == ()
 
@@ -48,9 +48,9 @@ def test_the_vocabulary_of_all_adds_nothing(mine):
 @pytest.mark.parametrize("level", ["char", "byte"])
 def test_characters_and_bytes_that_train_lacks_are_unk_as_words_are(level, mine):
     directory = mine(valid="b\nax\n")
-    corpus = load_corpus("text", directory, level, "all", 0)
+    corpus = load_corpus("text", directory, level, "all", 0, "")
     assert corpus.vocabulary.unk_id is None
-    corpus = load_corpus("text", directory, level, "train", 0)
+    corpus = load_corpus("text", directory, level, "train", 0, "")
     assert (corpus.valid == corpus.vocabulary.unk_id).sum() == 1
     assert corpus.notes[0].startswith("valid: 1 of ")
 
@@ -72,18 +72,18 @@ def test_characters_and_bytes_that_train_lacks_are_unk_as_words_are(level, mine)
 )
 def test_wrong_arguments_are_refused(name, directory, level, vocabulary, message):
     with pytest.raises(InputError, match=message):
-        load_corpus(name, directory, level, vocabulary, 0)
+        load_corpus(name, directory, level, vocabulary, 0, "")
 
 
 def test_a_given_directory_is_the_only_place(tmp_path, monkeypatch, mine, write_splits):
     monkeypatch.setenv("AWD_JAX_DATA", str(tmp_path))
     write_splits(tmp_path / "penn", "a\n", "a\n", "a\n")
     directory = mine()
-    assert len(load_corpus("ptb", directory, "word", "all", 0).train) == 4
-    assert len(load_corpus("ptb", "", "word", "all", 0).train) == 2
+    assert len(load_corpus("ptb", directory, "word", "all", 0, "").train) == 4
+    assert len(load_corpus("ptb", "", "word", "all", 0, "").train) == 2
     Path(directory, "test.txt").unlink()
     with pytest.raises(InputError, match=r"lacks files .*train.txt, valid.txt, test.txt"):
-        load_corpus("ptb", directory, "word", "all", 0)
+        load_corpus("ptb", directory, "word", "all", 0, "")
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
@@ -98,14 +98,14 @@ def test_a_bad_split_file_is_named(split, body, mine):
         path.write_bytes(body)
     for vocabulary in ("train", "all"):
         with pytest.raises(InputError, match=f"{split}.txt"):
-            load_corpus("text", directory, "word", vocabulary, 0)
+            load_corpus("text", directory, "word", vocabulary, 0, "")
 
 
 def test_offline_the_message_says_everything(monkeypatch):
     remote = SOURCES["ptb"].remotes[0]._replace(address="http://127.0.0.1:1/ptb.train.txt")
     monkeypatch.setitem(SOURCES, "ptb", SOURCES["ptb"]._replace(remotes=(remote,)))
     with pytest.raises(InputError) as caught:
-        load_corpus("ptb", "", "word", "all", 0)
+        load_corpus("ptb", "", "word", "all", 0, "")
     for part in (
         "http://127.0.0.1:1/ptb.train.txt",
         "train.txt, valid.txt, test.txt or ptb.train.txt",
@@ -118,14 +118,14 @@ def test_offline_the_message_says_everything(monkeypatch):
 def test_local_files_need_neither_tfds_nor_jax(mine):
     program = (
         "import sys; from awd_jax.data.corpus import load_corpus; from awd_jax.data import windows;"
-        f"load_corpus('text', {mine()!r}, 'word', 'all', 0);"
+        f"load_corpus('text', {mine()!r}, 'word', 'all', 0, '');"
         "assert not {'tensorflow_datasets', 'jax', 'absl'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_synthetic_corpus_follows_from_its_seed():
-    one, again, other = (load_corpus("synthetic", "", "word", "train", s) for s in (1, 1, 2))
+    one, again, other = (load_corpus("synthetic", "", "word", "train", s, "") for s in (1, 1, 2))
     assert 0 < one.entropy < np.log(len(one.vocabulary))
     assert (one.train == again.train).all()
     assert not np.array_equal(one.train, other.train)
@@ -141,10 +141,10 @@ def test_the_synthetic_corpus_follows_from_its_seed():
     ],
 )
 def test_published_counts(real_data, name, level, counts, num_tokens):
-    corpus = load_corpus(name, "", level, "all", 0)
+    corpus = load_corpus(name, "", level, "all", 0, "")
     assert (len(corpus.train), len(corpus.valid), len(corpus.test)) == counts
     assert len(corpus.vocabulary) == num_tokens
     assert corpus.train.max() < num_tokens
     # These corpora are closed: train alone has every token.
-    of_train = load_corpus(name, "", level, "train", 0).vocabulary
+    of_train = load_corpus(name, "", level, "train", 0, "").vocabulary
     assert {*of_train.tokens} == {*corpus.vocabulary.tokens, UNK}

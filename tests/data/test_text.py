@@ -19,6 +19,7 @@ from awd_jax.data.text import (
 )
 from awd_jax.data.vocabulary import EOS, UNK, Vocabulary
 from awd_jax.errors import InputError
+from tests.encoded import whole_ids
 
 # All characters that some rule might take for a line end or a blank, and a few others.
 STRANGE = st.text(
@@ -29,7 +30,7 @@ STRANGE = st.text(
 def tokens_of(string: str, level: str) -> list[str]:
     text = string_text("a text", level, string)
     vocabulary = Vocabulary.from_counts(count_tokens(text))
-    return vocabulary.decode(encode_text(text, vocabulary).ids)
+    return vocabulary.decode(whole_ids(text, vocabulary))
 
 
 def word_tokens(string: str) -> list[str]:
@@ -84,7 +85,7 @@ def test_blocks_do_not_show(level, lines, last):
     assert list(count_tokens(cut).items()) == list(counts.items())
     if set(counts) > {EOS}:
         vocabulary = Vocabulary.from_counts(counts)
-        assert (encode_text(cut, vocabulary).ids == encode_text(whole, vocabulary).ids).all()
+        assert (whole_ids(cut, vocabulary) == whole_ids(whole, vocabulary)).all()
 
 
 @given(STRANGE.map(lambda string: string.replace("\ufeff", "")))
@@ -102,12 +103,12 @@ def test_any_bytes_are_read_or_refused(level, data):
     text = Text("a text", level, lambda: iter([body]))
     try:
         vocabulary = Vocabulary.from_counts(count_tokens(text))
-        encoded = encode_text(text, vocabulary)
+        ids = whole_ids(text, vocabulary)
     except InputError as error:
         assert str(error).startswith("a text")
         assert "\n" not in str(error)
     else:
-        tokens = vocabulary.decode(encoded.ids)
+        tokens = vocabulary.decode(ids)
         if level == "byte":
             raw = bytes(10 if token == EOS else int(token) for token in tokens)
             assert raw == body + b"\n"
@@ -137,20 +138,20 @@ def test_a_file_is_read_whole_in_blocks_of_whole_lines(body, block, cut):
 
 def test_tokens_outside_become_unk_and_are_counted():
     vocabulary = Vocabulary(("a", EOS, UNK))
-    encoded = encode_text(string_text("t", "word", f"a x\n{UNK} y a"), vocabulary)
-    assert encoded.ids.tolist() == [0, 2, 1, 2, 2, 0, 1]
-    assert encoded.num_outside == 2
+    text = Text("t", "word", lambda: iter([b"a x\n", f"{UNK} y a".encode()]))
+    assert whole_ids(text, vocabulary).tolist() == [0, 2, 1, 2, 2, 0, 1]
+    assert [block.num_outside for block in encode_text(text, vocabulary)] == [1, 1, 0]
 
 
 def test_without_unk_the_first_tokens_outside_are_named_with_their_lines():
     vocabulary = Vocabulary(("a", EOS))
     text = Text("t.txt", "char", lambda: iter([b"a\r\n", b"ax\n", b"\nyz\nw\n"]))
     with pytest.raises(InputError) as caught:
-        encode_text(text, vocabulary)
+        whole_ids(text, vocabulary)
     assert "t.txt: 'x' (line 2), 'y' (line 4), 'z' (line 4):" in str(caught.value)
     raw = Text("t", "byte", lambda: iter([b"a\n\n", b"a\nab\n"]))
     with pytest.raises(InputError, match=r"t: '98' \(line 4\):"):
-        encode_text(raw, Vocabulary(("97", EOS)))
+        whole_ids(raw, Vocabulary(("97", EOS)))
 
 
 def test_bytes_that_are_not_utf8_are_named_with_path_and_line(tmp_path):
@@ -220,4 +221,4 @@ def test_an_empty_or_blank_text_is_refused(body):
 
 def tokens_of_named(name: str, body: str, level: str):
     text = string_text(name, level, body)
-    return encode_text(text, Vocabulary.from_counts(count_tokens(text)))
+    return whole_ids(text, Vocabulary.from_counts(count_tokens(text)))
