@@ -30,6 +30,7 @@ BAD_INPUTS = {
     "stray argument": ([SMOKE, "evaluate"], "evaluate"),
     "no such directory": ([SMOKE, "--config.data.dir=/none"], "/none"),
     "text without directory": ([SMOKE, "--config.data.corpus=text"], "--config.data.dir"),
+    "cache in a file": ([SMOKE, f"--config.data.cache_dir={__file__}"], "used (File exists)"),
     "corpus shorter than a batch": (
         [SMOKE, "--config.data.max_tokens=9"],
         "config.train.batch_size = 8: 9 tok",

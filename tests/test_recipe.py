@@ -71,6 +71,7 @@ def test_an_unknown_field_is_named():
         ("train.bptt", 1),
         ("train.bptt", 4),
         ("data.dir", "gs://bucket/corpus"),
+        ("data.cache_dir", "gs://bucket/corpora"),
         ("score.output", "s3://bucket/scores"),
         ("import_model.path", "https://host/model.safetensors"),
         ("export_model.dir", "a\0b"),

@@ -55,7 +55,7 @@ def read_encoded(splits: Splits, vocabulary: str, cache_dir: str) -> Encoded:
             with whole_file(path) as file:
                 _write(file, splits, vocabulary)
                 if _name(splits, vocabulary) != name:
-                    raise changed_error(splits.train.name)
+                    raise changed_error("one of " + ", ".join(text.name for text in splits))
             encoded = _read(path)
     except OSError as error:
         raise _refusal(directory, f"cannot be used ({one_line(error)})") from error

@@ -65,8 +65,9 @@ def write_ids(
         num_tokens = 0
         for block in encode_text(text, counted.vocabulary):
             num_tokens += len(block.ids)
-            if num_tokens <= expected:
-                write(block.ids.data)
+            if num_tokens > expected:  # there is no room for them
+                break
+            write(block.ids.data)
             num_outside[index] += block.num_outside
         if num_tokens != expected:
             raise changed_error(text.name)

@@ -27,7 +27,12 @@ def read_corpus(config: ConfigDict) -> Corpus:
     """
     # The synthetic corpus has a fixed seed: runs with different seeds share their data.
     corpus = load_corpus(
-        config.corpus, config.dir, config.level, config.vocabulary, 0, config.cache_dir
+        config.corpus,
+        config.dir,
+        config.level,
+        config.vocabulary,
+        seed=0,
+        cache_dir=config.cache_dir,
     )
     stop = config.max_tokens or None
     return corpus._replace(

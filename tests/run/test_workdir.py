@@ -24,6 +24,7 @@ def test_the_same_run_may_open_its_workdir_again(tmp_path, corpus):
     open_and_close(tmp_path / "run", describe(config, fingerprint(corpus)))
     config.train.num_epochs = 99
     config.train.num_samples = 3
+    config.data.cache_dir = "elsewhere"
     open_and_close(tmp_path / "run", describe(config, fingerprint(corpus)))
 
 

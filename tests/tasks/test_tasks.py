@@ -49,6 +49,23 @@ def test_evaluate_finds_what_training_found_and_training_again_changes_nothing(t
     assert "resumed in epoch 2" in capsys.readouterr().out
 
 
+def test_a_run_may_go_on_with_a_cache_of_its_corpus_and_computes_the_same(tmp_path):
+    logs = []
+    for name, caches in (
+        ("without", ("", "")),
+        ("with", ("cache", "cache")),
+        ("mixed", ("", "cache")),
+    ):
+        config = smoke("quickstart")
+        for num_epochs, cache in enumerate(caches, start=1):
+            config.train.num_epochs = num_epochs
+            config.data.cache_dir = str(tmp_path / cache) if cache else ""
+            TASKS["train"](config, tmp_path / name)
+        logs.append((tmp_path / name / "metrics.jsonl").read_bytes())
+    assert logs[0] == logs[1] == logs[2]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
 def test_evaluate_without_checkpoints_writes_nothing(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoints"):
         TASKS["evaluate"](smoke("quickstart"), tmp_path / "run")
