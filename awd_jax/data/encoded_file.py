@@ -3,6 +3,9 @@
 The name of the file tells what decides its content: the bytes of the texts, their level, the kind
 of vocabulary and the format. It holds the ids of train, valid and test (int32), the rest of an
 `Encoded` as JSON, the size of that JSON, and the CRC-32 of all before.
+
+The ids are plain because a window is a few ids from each of many places: to cut 70 tokens of 80
+sequences from the map takes 0.04 ms, and from array_record's records of 1,024 ids 6 ms.
 """
 
 import hashlib

@@ -13,7 +13,7 @@ from awd_jax.data.catalogue import Splits
 from awd_jax.data.memory import available_bytes
 from awd_jax.data.text import count_tokens, encode_text
 from awd_jax.data.vocabulary import UNK, Vocabulary
-from awd_jax.errors import InputError
+from awd_jax.errors import InputError, one_line
 
 ID_BYTES = 4
 
@@ -90,14 +90,16 @@ def encode_splits(splits: Splits, vocabulary: str) -> Encoded:
     counted = count_splits(splits, vocabulary)
     num_tokens = sum(counted.num_tokens)
     num_bytes, available = num_tokens * ID_BYTES, available_bytes(Path("/"))
-    if num_bytes > available:
+    try:
+        if num_bytes > available:
+            raise MemoryError(f"{available / 2**20:,.0f} MiB are available")
+        memory = mmap.mmap(-1, num_bytes)
+    except (MemoryError, OSError) as error:  # OSError: more than a limit of the process
         raise InputError(
             f"corpus of {num_tokens:,} tokens",
-            f"needs {num_bytes / 2**20:,.0f} MiB for their ids, and {available / 2**20:,.0f} MiB "
-            "of memory are available",
+            f"needs {num_bytes / 2**20:,.0f} MiB of memory for their ids ({one_line(error)})",
             "give --config.data.cache_dir=DIR, from where they are read as they are needed",
-        )
-    memory = mmap.mmap(-1, num_bytes)
+        ) from error
     num_outside = write_ids(splits, counted, memory.write)
     stream = np.frombuffer(memory, np.int32)
     stream.flags.writeable = False

@@ -1,12 +1,15 @@
 """An encoded corpus is kept: contents decide which one it is, and damage is repaired."""
 
+import errno
 import mmap
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,7 +43,9 @@ def outcome(splits, vocabulary, cache_dir):
     return encoded.vocabulary, [ids.tolist() for ids in encoded.ids], encoded.num_outside
 
 
-SPLITS = splits_of("a b a <unk>\n" * 9, "b c\n", "é a")
+SPLITS = splits_of("a b a <unk>\n" * 9, "", "é a")._replace(
+    valid=Text("valid", "word", lambda: iter([b"b c\n", b"c <unk> c\n"]))
+)
 EXPECTED = outcome(SPLITS, "train", "")
 
 
@@ -57,6 +62,7 @@ def test_what_is_kept_reads_as_what_is_encoded_anew(strings, level, vocabulary):
 
 
 def test_a_second_reading_encodes_nothing(tmp_path, monkeypatch):
+    assert EXPECTED[2] == (0, 3, 1)
     assert outcome(SPLITS, "train", tmp_path / "new" / "cache") == EXPECTED
     monkeypatch.setattr(encoded_file, "count_splits", None)
     assert outcome(SPLITS, "train", tmp_path / "new" / "cache") == EXPECTED
@@ -165,10 +171,19 @@ def test_ids_that_memory_cannot_hold_are_refused_before_they_are_made(tmp_path, 
     monkeypatch.setattr(encoding, "available_bytes", lambda root: 4 * num_tokens - 1)
     monkeypatch.setattr(encoding, "mmap", None)
     assert outcome(SPLITS, "train", "") == (
-        f"corpus of {num_tokens} tokens: needs 0 MiB for their ids, and 0 MiB of memory are "
-        "available; give --config.data.cache_dir=DIR, from where they are read as they are needed"
+        f"corpus of {num_tokens} tokens: needs 0 MiB of memory for their ids (0 MiB are "
+        "available); give --config.data.cache_dir=DIR, from where they are read as they are needed"
     )
-    assert outcome(SPLITS, "train", tmp_path) == EXPECTED
+    assert outcome(SPLITS, "train", tmp_path / "cache") == EXPECTED
+
+
+def test_ids_that_the_system_refuses_are_refused_alike(monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(encoding, "mmap", SimpleNamespace(mmap=refuse))
+    told = outcome(SPLITS, "train", "")
+    assert "0 MiB of memory for their ids (Cannot allocate memory); give --config.data" in told
 
 
 @pytest.mark.parametrize(
