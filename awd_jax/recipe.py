@@ -1,10 +1,12 @@
 """The rules of all config fields, checked before any device work."""
 
+import inspect
 from typing import Any, get_args
 
 from ml_collections import ConfigDict
 
 from awd_jax.core.cells import CELLS, Backend
+from awd_jax.core.parts import Table, options
 from awd_jax.core.softmax import HEADS
 from awd_jax.data.corpus import NAMES
 from awd_jax.data.text import LEVELS
@@ -43,8 +45,8 @@ TEMPERATURE = Rule(f"{POSITIVE.words}; for 0 set --config.generate.method=greedy
 # By the name of a model: exactly the fields of its class, except vocab_size.
 MODEL_RULES = {
     "recurrent": {
-        "head": one_of(*HEADS),
         "cell": one_of(*CELLS),
+        "softmax": one_of(*HEADS),
         "backend": one_of(*get_args(Backend)),
         "embed_dim": COUNT,
         "hidden_dim": COUNT,
@@ -190,14 +192,41 @@ def check(config: ConfigDict) -> None:
         _check_recurrent(config.model)
 
 
+def _check_options(model: ConfigDict, field: str, table: Table) -> None:
+    """Checks that the part which `field` chooses from a table has its options, and no other's."""
+    chosen = options(table[model[field]])
+    owners: dict[str, list[str]] = {}
+    for row, make in table.items():
+        for name in options(make):
+            owners.setdefault(name, []).append(row)
+    for name, rows in owners.items():
+        default = options(table[rows[0]])[name]
+        needs_value = default is inspect.Parameter.empty
+        is_off = not model[name] if needs_value else model[name] == default
+        choice = f"config.model.{field} = {model[field]}"
+        if name not in chosen and not is_off:
+            raise InputError(
+                f"config.model.{name} = {model[name]}",
+                f"is for {field} {' or '.join(rows)}, and {choice}",
+                f"leave --config.model.{name} out",
+            )
+        if name in chosen and needs_value and is_off:
+            raise InputError(
+                f"config.model.{name} = {model[name]}",
+                f"is needed where {choice}",
+                f"set --config.model.{name}=...",
+            )
+
+
 def _check_recurrent(model: ConfigDict) -> None:
+    _check_options(model, "cell", CELLS)
+    _check_options(model, "softmax", HEADS)
     cell, backend = model.cell, model.backend
     only = f"is for the LSTM only, and config.model.cell = {cell}"
     unmasked = f"needs another backend than {backend}, which has no mask within its loop"
     for is_wrong, name, rule in (
         (backend == "cudnn" and cell != "lstm", "backend", only),
         (backend == "fast" and cell == "cho_gru", "backend", "is not for cho_gru, which has scan"),
-        (model.forget_gate_bias != 0 and cell != "lstm", "forget_gate_bias", only),
         (model.state_dropout_rate > 0 and backend == "cudnn", "state_dropout_rate", unmasked),
     ):
         if is_wrong:

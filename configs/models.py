@@ -7,8 +7,8 @@ def recurrent() -> ConfigDict:
     """Returns the fields of a recurrent language model, as for the AWD-LSTM on Penn Treebank."""
     model = ConfigDict()
     model.name = "recurrent"
-    model.head = "tied"  # how features become probabilities: by the embedding itself
     model.cell = "lstm"  # lstm, gru, cho_gru (reset before the product), rnn (tanh)
+    model.softmax = "tied"  # how features become probabilities: by the embedding itself
     model.backend = "auto"  # scan, fast, cudnn; auto: cudnn for a float32 LSTM on a GPU, else fast
     model.embed_dim = 400  # features of the embedding, and of the last layer
     model.hidden_dim = 1150  # features of the other layers

@@ -140,7 +140,7 @@ def test_a_models_fields_are_those_of_its_class_and_its_rules(name):
     [
         ("backend", "cudnn", {"cell": "gru"}, "is for the LSTM only, and config.model.cell = gru"),
         ("backend", "fast", {"cell": "cho_gru"}, "is not for cho_gru"),
-        ("forget_gate_bias", 1.0, {"cell": "rnn"}, "is for the LSTM only"),
+        ("forget_gate_bias", 1.0, {"cell": "rnn"}, "is for cell lstm, and config.model.cell = rnn"),
         ("state_dropout_rate", 0.5, {"backend": "cudnn"}, "has no mask within its loop"),
     ],
 )

@@ -36,12 +36,12 @@ def bidirectional(cell: Cell) -> Cell:
         )
 
     def initial_state(
-        batch_size: int, hidden_dim: int, dtype: DTypeLike | None = None
+        batch_size: int, input_dim: int, hidden_dim: int, dtype: DTypeLike | None = None
     ) -> BothDirections:
         # Two states: one array in both places could not be donated.
         return BothDirections(
-            cell.initial_state(batch_size, hidden_dim, dtype),
-            cell.initial_state(batch_size, hidden_dim, dtype),
+            cell.initial_state(batch_size, input_dim, hidden_dim, dtype),
+            cell.initial_state(batch_size, input_dim, hidden_dim, dtype),
         )
 
     def unroll(

@@ -35,15 +35,20 @@ class HState(NamedTuple):
     h: Float[Array, "*T B H"]
 
 
-def init_lstm_state(batch_size: int, hidden_dim: int, dtype: DTypeLike | None = None) -> LSTMState:
+def init_lstm_state(
+    batch_size: int, input_dim: int, hidden_dim: int, dtype: DTypeLike | None = None
+) -> LSTMState:
     """Returns the state before the first step: zeros [B, H], h in this dtype."""
+    del input_dim
     shape = (batch_size, hidden_dim)
     return LSTMState(h=jnp.zeros(shape, dtype), c=jnp.zeros(shape))
 
 
-def init_h_state(batch_size: int, hidden_dim: int, dtype: DTypeLike | None = None) -> HState:
+def init_h_state(
+    batch_size: int, input_dim: int, hidden_dim: int, dtype: DTypeLike | None = None
+) -> HState:
     """Returns the state before the first step: zeros [B, H]."""
-    del dtype  # h is the only memory: rounding it at each step would lose small changes
+    del input_dim, dtype  # h is the only memory: rounding it at each step would lose small changes
     return HState(jnp.zeros((batch_size, hidden_dim)))
 
 
@@ -131,15 +136,27 @@ RNN = Equations(1, 0, _rnn_activate, _rnn_update, _rnn_pull_back)
 # ---- the cells ----
 
 
-def lstm(backend: Backend = "fast") -> Cell:
+def lstm(backend: Backend = "fast", forget_gate_bias: float = 0.0) -> Cell:
     """Returns the LSTM; its gates are stored in the order i, f, g, o.
 
     i, f, o = sigmoid(...),  g = tanh(...)  of  x @ w_x + b_x + h @ w_h + b_h
     c' = f * c + i * g,  h' = o * tanh(c')
+
+    Args:
+      backend: how it is unrolled over time.
+      forget_gate_bias: added to the initial bias of the forget gate, so that it starts by
+        remembering; Jozefowicz, Zaremba and Sutskever (2015, section 2.4) recommend 1.
     """
     unrolls: dict[str, Unroll] = {"cudnn": cudnn_lstm, "auto": _auto_lstm}
     unroll = unrolls[backend] if backend in unrolls else _gated_unroll(LSTM, backend)
-    return _gated_cell(LSTM, init_lstm_state, unroll)
+    cell = _gated_cell(LSTM, init_lstm_state, unroll)
+
+    def init(key: Key[Array, ""], input_dim: int, hidden_dim: int) -> GatedParams:
+        params = cell.init(key, input_dim, hidden_dim)
+        b_x = params.b_x.at[hidden_dim : 2 * hidden_dim].add(forget_gate_bias)
+        return params._replace(b_x=b_x)
+
+    return cell._replace(init=init) if forget_gate_bias else cell
 
 
 def gru(backend: Backend = "fast") -> Cell:
@@ -185,27 +202,7 @@ def cho_gru(backend: Backend = "auto") -> Cell:
     return _gated_cell(GRU, init_h_state, by_scan(inputs_part, step))
 
 
-def with_forget_bias(cell: Cell, bias: float) -> Cell:
-    """Adds `bias` to the initial bias of an LSTM's forget gate, so that it starts by remembering.
-
-    Jozefowicz, Zaremba and Sutskever (2015, section 2.4) recommend 1.
-
-    Raises:
-      ValueError: from `init`, if the cell does not have the four gates of an LSTM.
-    """
-
-    def init(key: Key[Array, ""], input_dim: int, hidden_dim: int) -> GatedParams:
-        params: GatedParams = cell.init(key, input_dim, hidden_dim)
-        num_gates = len(params.b_x) // hidden_dim
-        if num_gates != LSTM.num_gates:
-            raise ValueError(f"forget bias {bias}: a cell of {num_gates} gates has no forget gate")
-        b_x = params.b_x.at[hidden_dim : 2 * hidden_dim].add(bias)
-        return params._replace(b_x=b_x)
-
-    return cell._replace(init=init)
-
-
-CELLS: dict[str, Callable[[Backend], Cell]] = {
+CELLS: dict[str, Callable[..., Cell]] = {
     "lstm": lstm,
     "gru": gru,
     "cho_gru": cho_gru,

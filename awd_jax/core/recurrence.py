@@ -25,7 +25,7 @@ class Cell(NamedTuple):
     """
 
     init: Callable[..., Params]  # (key, D, H) -> params
-    initial_state: Callable[..., State]  # (B, H, dtype of the activations) -> state
+    initial_state: Callable[..., State]  # (B, D, H, dtype of the activations) -> state
     unroll: Unroll
     output_dim: Callable[[int], int] = lambda hidden_dim: hidden_dim  # H -> width of the outputs
     dropped: tuple[str, ...] = ("w_h",)  # names of the parameters under weight drop

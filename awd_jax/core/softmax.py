@@ -16,17 +16,33 @@ BLOCK_LOGITS = 2**23
 
 Own = Any  # a NamedTuple of the head's own parameters
 HeadMasks = Any
+Table = Any  # the embedding
+
+
+def init_embedding(key: Key[Array, ""], vocab_size: int, embed_dim: int) -> Float[Array, "V E"]:
+    """Draws one vector per token from U(-0.1, 0.1)."""
+    return jax.random.uniform(key, (vocab_size, embed_dim), minval=-0.1, maxval=0.1)
+
+
+def look_up(table: Float[Array, "V E"], ids: Int[Array, "*N"]) -> Float[Array, "*N E"]:
+    """Returns the vectors of tokens."""
+    return table[ids]
 
 
 class Head(NamedTuple):
-    """An output layer as pure functions. `table` is the embedding [V, E], which it may share."""
+    """An output layer as pure functions, and the embedding `table` that it shares.
+
+    The table is an array [V, E] unless a head stores it otherwise. The head may ignore it.
+    """
 
     init: Callable[..., Own]  # (key, V, D, E) -> own
-    sample_masks: Callable[..., HeadMasks]  # (key, sequence ids [B]) -> masks
+    sample_masks: Callable[..., HeadMasks]  # (key, sequence ids [B], E) -> masks
     log_probs: Callable[..., Array]  # (own, table, hs [*N, D]) -> [*N, V], in nats
     # (own, table, hs [T, B, D], targets [T, B], weights [T, B], masks) -> the sum of
     # weights * NLL, and the NLL of each token [T, B], through which no gradient flows
     sum_nll: Callable[..., tuple[Array, Array]]
+    init_table: Callable[..., Table] = init_embedding  # (key, V, E) -> table
+    look_up: Callable[..., Array] = look_up  # (table, ids [*N]) -> [*N, E]
 
 
 class TiedParams(NamedTuple):
@@ -138,8 +154,9 @@ def _init_tied(
     return TiedParams(jnp.zeros(vocab_size))
 
 
-def _no_head_masks(key: Key[Array, ""], sequence_ids: Int[Array, "B"]) -> None:
-    del key, sequence_ids
+def no_masks(key: Key[Array, ""], sequence_ids: Int[Array, "B"], embed_dim: int) -> None:
+    """Draws nothing: for a head without dropout."""
+    del key, sequence_ids, embed_dim
 
 
 def _tied_log_probs(
@@ -153,6 +170,9 @@ def _tied_block_nll(own: TiedParams, table: Array, hs: Array, targets: Array, ma
     return token_nll(tied_logits(own, table, hs), targets)
 
 
-TIED = Head(_init_tied, _no_head_masks, _tied_log_probs, by_blocks(_tied_block_nll))
+def tied() -> Head:
+    """Returns the softmax whose matrix is the embedding."""
+    return Head(_init_tied, no_masks, _tied_log_probs, by_blocks(_tied_block_nll))
 
-HEADS: dict[str, Head] = {"tied": TIED}
+
+HEADS: dict[str, Callable[..., Head]] = {"tied": tied}

@@ -10,9 +10,10 @@ from jaxtyping import Array, Float, Int, Key
 
 from awd_jax.batches import Window
 from awd_jax.core import masks as dropout
-from awd_jax.core.cells import CELLS, Backend, with_forget_bias
+from awd_jax.core.cells import CELLS, Backend
+from awd_jax.core.parts import make_part
 from awd_jax.core.recurrence import Cell, residual
-from awd_jax.core.softmax import HEADS
+from awd_jax.core.softmax import HEADS, Head
 from awd_jax.core.unroll import Features, unroll_stack
 from awd_jax.models.contract import Carry, Params, Score
 
@@ -30,8 +31,8 @@ class RecurrentLM(nn.Module):
     embed_dim: int
     hidden_dim: int
     num_layers: int
-    head: str = "tied"  # a name of HEADS
     cell: str = "lstm"  # a key of CELLS
+    softmax: str = "tied"  # a key of HEADS
     backend: Backend = "auto"  # how a layer is unrolled over time
     residual: bool = False  # add a layer's input to its output if equally wide
     forget_gate_bias: float = 0.0  # added to the initial bias of an LSTM's forget gate
@@ -64,26 +65,27 @@ class RecurrentLM(nn.Module):
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cell of each layer."""
-        cell = CELLS[self.cell](self.backend)
-        if self.forget_gate_bias:
-            cell = with_forget_bias(cell, self.forget_gate_bias)
+        cell = make_part(CELLS, self.cell, self)
         return tuple(
             residual(cell) if self.residual and d == h else cell for d, h in self.layer_dims
         )
 
+    @property
+    def head(self) -> Head:
+        """How ids become vectors, and features probabilities."""
+        head: Head = make_part(HEADS, self.softmax, self)
+        return head
+
     def setup(self) -> None:  # noqa: D102
-        self.embedding = self.param(
-            "embedding",
-            lambda key: jax.random.uniform(
-                key, (self.vocab_size, self.embed_dim), minval=-0.1, maxval=0.1
-            ),
+        self.embedding = self._param(
+            "embedding", self.head.init_table, self.vocab_size, self.embed_dim
         )
         self.layers = [
             self._param(f"{self.cell}_{i}", cell.init, d, h)
             for i, (cell, (d, h)) in enumerate(zip(self.cells, self.layer_dims, strict=True))
         ]
-        self.softmax = self._param(
-            "softmax", HEADS[self.head].init, self.vocab_size, self.feature_dim, self.embed_dim
+        self.own = self._param(
+            "softmax", self.head.init, self.vocab_size, self.feature_dim, self.embed_dim
         )
 
     def _param(self, name: str, init: Any, *sizes: int) -> Any:
@@ -96,14 +98,14 @@ class RecurrentLM(nn.Module):
     @nn.nowrap
     def init_params(self, key: Key[Array, ""]) -> Params:
         """Draws the parameters; unlike flax's `init`, without an example batch."""
-        return self.init(key, method=lambda model: model.embedding)["params"]
+        return self.init(key, method=lambda model: model.own)["params"]
 
     @nn.nowrap
     def initial_carry(self, batch_size: int) -> Carry:
         """Returns the state of every layer at the start of a text: zeros."""
         return tuple(
-            cell.initial_state(batch_size, h, self.dtype)
-            for cell, (_, h) in zip(self.cells, self.layer_dims, strict=True)
+            cell.initial_state(batch_size, d, h, self.dtype)
+            for cell, (d, h) in zip(self.cells, self.layer_dims, strict=True)
         )
 
     @nn.nowrap
@@ -164,7 +166,7 @@ class RecurrentLM(nn.Module):
             ),
             input=activations(key_input, self.embed_dim, self.input_dropout_rate),
             layers=tuple(layers),
-            head=HEADS[self.head].sample_masks(key_head, sequence_ids),
+            head=self.head.sample_masks(key_head, sequence_ids, self.embed_dim),
         )
 
     @nn.nowrap
@@ -175,8 +177,8 @@ class RecurrentLM(nn.Module):
 
         def score(model: "RecurrentLM") -> Score:
             features, after = model.features(batch.inputs, carry, masks, batch.length)
-            nll, token_nll = HEADS[self.head].sum_nll(
-                model.softmax,
+            nll, token_nll = self.head.sum_nll(
+                model.own,
                 model.embedding,
                 features.dropped_hs,
                 batch.targets,
@@ -196,9 +198,7 @@ class RecurrentLM(nn.Module):
 
         def log_probs(model: "RecurrentLM") -> tuple[Array, Carry]:
             features, after = model.features(inputs, carry)
-            return HEADS[self.head].log_probs(
-                model.softmax, model.embedding, features.dropped_hs
-            ), after
+            return self.head.log_probs(model.own, model.embedding, features.dropped_hs), after
 
         result: Any = self.apply({"params": params}, method=log_probs)
         return result
@@ -220,7 +220,7 @@ class RecurrentLM(nn.Module):
         """
         if masks is None:
             masks = dropout.no_masks(self.num_layers)
-        xs = self.embedding[inputs]
+        xs = self.head.look_up(self.embedding, inputs)
         if masks.embedding is not None:
             xs = masks.embedding[inputs] * xs  # only the rows looked up, not all V
         if self.dtype is not None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from awd_jax.core.cells import CELLS, with_forget_bias
+from awd_jax.core.cells import CELLS
 from awd_jax.core.recurrence import Cell, residual
 
 D, H = 5, 4
@@ -74,5 +74,5 @@ ROWS = {
         input_dim=H,
         output=lambda x, h: x + h,
     ),
-    "lstm-forget_bias": Row(with_forget_bias(CELLS["lstm"]("fast"), 1.0), lstm_step),
+    "lstm-forget_bias": Row(CELLS["lstm"]("fast", forget_gate_bias=1.0), lstm_step),
 }

@@ -32,7 +32,7 @@ def make(name):
     cell = CELLS[name]("auto")
     both = bidirectional(cell)
     params = normal_like(0, both.init(jax.random.key(0), D, H))
-    state = normal_like(1, both.initial_state(B, H))
+    state = normal_like(1, both.initial_state(B, D, H))
     return cell, both, (params, state, normal_like(2, jnp.zeros((T, B, D))))
 
 
@@ -125,7 +125,7 @@ def test_its_directions_have_weights_of_their_own_and_all_can_be_dropped():
 
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16])
 def test_a_text_starts_from_zeros_of_each_sequence(dtype):
-    state = bidirectional(CELLS["lstm"]("auto")).initial_state(B, H, dtype)
+    state = bidirectional(CELLS["lstm"]("auto")).initial_state(B, D, H, dtype)
     assert state.h.shape == (B, 2 * H)
     for leaf in jax.tree.leaves(state):
         assert leaf.shape == (B, H)
@@ -133,6 +133,6 @@ def test_a_text_starts_from_zeros_of_each_sequence(dtype):
 
 
 def test_the_first_state_may_be_donated():
-    state = bidirectional(CELLS["lstm"]("auto")).initial_state(B, H)
+    state = bidirectional(CELLS["lstm"]("auto")).initial_state(B, D, H)
     run = jax.jit(lambda state: jax.tree.map(lambda s: s + 1, state), donate_argnums=0)
     assert jax.tree.all(jax.tree.map(lambda s: bool((s == 1).all()), run(state)))

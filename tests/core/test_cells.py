@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from awd_jax.core import masks
-from awd_jax.core.cells import CELLS, LSTM, LSTMState, with_forget_bias
+from awd_jax.core.cells import CELLS, LSTM, LSTMState
 from tests.core.cell_rows import ROWS, D, H
 from tests.products import all_products
 
@@ -46,7 +46,7 @@ def normal_like(seed, tree, leading=()):
 def make_arguments(row, seed=0, batch_size=B, leading=()):
     """Parameters, a state, and inputs."""
     params = jax.eval_shape(lambda k: row.cell.init(k, row.input_dim, H), jax.random.key(0))
-    state = jax.eval_shape(lambda: row.cell.initial_state(batch_size, H))
+    state = jax.eval_shape(lambda: row.cell.initial_state(batch_size, row.input_dim, H))
     return (
         jax.tree.map(lambda p: p / 2, normal_like((seed, 0), params, leading)),
         normal_like((seed, 1), state, leading),
@@ -235,7 +235,7 @@ def test_it_is_as_wide_as_it_says(row):
 @each_row
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16])
 def test_a_text_starts_from_zeros_of_each_sequence(row, dtype):
-    state = row.cell.initial_state(B, H, dtype)
+    state = row.cell.initial_state(B, row.input_dim, H, dtype)
     for leaf in jax.tree.leaves(state):
         assert leaf.shape[0] == B
         assert not jnp.any(leaf)
@@ -292,7 +292,7 @@ def test_of_bfloat16_inputs_only_products_and_outputs_are_bfloat16(
     monkeypatch, row, length, is_masked
 ):
     params, _, xs = make_arguments(row)
-    state = row.cell.initial_state(B, H, jnp.bfloat16)
+    state = row.cell.initial_state(B, row.input_dim, H, jnp.bfloat16)
     xs = xs.astype(jnp.bfloat16)
     state_mask = make_state_mask() if is_masked else None
 
@@ -327,7 +327,7 @@ def test_a_bfloat16_layer_is_near_the_float32_one(row):
     params, state, xs = make_arguments(row)
 
     def value_and_grads(dtype):
-        start = row.cell.initial_state(B, H, dtype)
+        start = row.cell.initial_state(B, row.input_dim, H, dtype)
         start = jax.tree.map(lambda s, like: s.astype(like.dtype), state, start)
         outputs, vjp = jax.vjp(
             jax.jit(lambda *a: run(row.cell, *a, T)), params, start, xs.astype(dtype)
@@ -363,9 +363,7 @@ def test_init_draws_each_array_from_its_own_key(name):
 
 def test_a_forget_bias_joins_the_forget_gate_and_nothing_else():
     key = jax.random.key(0)
-    plain, biased = (
-        cell.init(key, D, H) for cell in (CELLS["lstm"](), with_forget_bias(CELLS["lstm"](), 1.5))
-    )
+    plain, biased = (CELLS["lstm"](forget_gate_bias=bias).init(key, D, H) for bias in (0.0, 1.5))
     expected = jnp.zeros((4, H)).at[1].set(1.5).ravel()  # i, f, g, o
     np.testing.assert_allclose(biased.b_x - plain.b_x, expected, atol=1e-6)
     jax.tree.map(np.testing.assert_array_equal, biased._replace(b_x=plain.b_x), plain)

@@ -43,7 +43,7 @@ class Golden:
         _, batch_size, input_dim = self.xs.shape
         hidden_dim = self["hs"].shape[-1] // (2 if kind == "bidirectional" else 1)
         self.params_like = self.cell.init(jax.random.key(0), input_dim, hidden_dim)
-        self.state_like = self.cell.initial_state(batch_size, hidden_dim)
+        self.state_like = self.cell.initial_state(batch_size, input_dim, hidden_dim)
         self.params = self.tree("params", self.params_like)
         self.state = self.tree("state", self.state_like)
 

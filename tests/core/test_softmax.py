@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from awd_jax.core import softmax
-from awd_jax.core.softmax import HEADS, TIED, TiedParams, tied_logits
+from awd_jax.core.softmax import HEADS, TiedParams, tied, tied_logits
 
 T, B, E, V = 12, 3, 5, 11
 REAL = 7  # steps; the rest is padding
@@ -21,7 +21,7 @@ class Row(NamedTuple):
     feature_dim: int = E
 
 
-ROWS = {"tied": Row(HEADS["tied"])}
+ROWS = {"tied": Row(HEADS["tied"]())}
 each_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 
 
@@ -37,7 +37,7 @@ def make(row, dtype=np.float32, t=T, b=B, v=V):
     params = jax.tree.map(normal, like), normal(table), normal(hs)
     targets = jnp.asarray(random.integers(v, size=(t, b)), jnp.int32)
     weights = jnp.asarray(random.uniform(0.5, 1, size=(t, b)), dtype).at[REAL:].set(0)
-    return params, (targets, weights), row.head.sample_masks(jax.random.key(1), jnp.arange(b))
+    return params, (targets, weights), row.head.sample_masks(jax.random.key(1), jnp.arange(b), E)
 
 
 def nll_of_all_logits(head, params, targets, weights):
@@ -152,8 +152,8 @@ def test_of_bfloat16_features_only_their_gradient_is_bfloat16(row):
 @each_row
 def test_masks_follow_the_sequence_and_not_its_place(row):
     key, ids = jax.random.key(0), jnp.arange(8)
-    whole = row.head.sample_masks(key, ids)
-    halves = [row.head.sample_masks(key, part) for part in jnp.split(ids, 2)]
+    whole = row.head.sample_masks(key, ids, E)
+    halves = [row.head.sample_masks(key, part, E) for part in jnp.split(ids, 2)]
     for leaf, *parts in zip(*map(jax.tree.leaves, (whole, *halves)), strict=True):
         axis = next(
             i for i, (a, b) in enumerate(zip(leaf.shape, parts[0].shape, strict=True)) if a != b
@@ -171,8 +171,8 @@ def test_a_word_scores_by_its_embedding_and_its_bias():
 
 
 def test_its_bias_starts_at_zero_and_features_must_be_as_wide_as_the_embedding():
-    own = TIED.init(jax.random.key(0), V, E, E)
+    own = tied().init(jax.random.key(0), V, E, E)
     assert isinstance(own, TiedParams)
     np.testing.assert_array_equal(own.bias, np.zeros(V))
     with pytest.raises(ValueError, match=f"features of {E + 1}: .* needs those of {E}"):
-        TIED.init(jax.random.key(0), V, E + 1, E)
+        tied().init(jax.random.key(0), V, E + 1, E)

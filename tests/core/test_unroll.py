@@ -39,7 +39,7 @@ def make_stack(seed=0):
         jax.eval_shape(lambda k, c=c, d=d, h=h: c.init(k, d, h), key)
         for c, (d, h) in zip(CELLS, DIMS, strict=True)
     )
-    carry = tuple(c.initial_state(B, h) for c, (_, h) in zip(CELLS, DIMS, strict=True))
+    carry = tuple(c.initial_state(B, d, h) for c, (d, h) in zip(CELLS, DIMS, strict=True))
     return jax.tree.map(lambda p: p / 2, normal_like(seed, layers)), normal_like(seed + 1, carry)
 
 
@@ -225,7 +225,7 @@ def test_weight_drop_is_the_same_for_every_sequence():
     params = cell.init(jax.random.key(0), D, H)
     drawn = masks.sample_weight_drop(jax.random.key(1), params, ("w_h",), ("w_x",), 0.5)
     xs = jnp.repeat(normal(2, T, 1, D), B, axis=1)
-    hs, _ = cell.unroll(masks.drop_weights(drawn, params), cell.initial_state(B, H), xs, T)
+    hs, _ = cell.unroll(masks.drop_weights(drawn, params), cell.initial_state(B, D, H), xs, T)
     # Columns of one product may differ by its rounding, equal as they are.
     np.testing.assert_allclose(hs, jnp.repeat(hs[:, :1], B, axis=1), rtol=1e-5, atol=1e-7)
 
@@ -234,7 +234,7 @@ def test_a_state_mask_hides_features_from_the_recurrence_only():
     """Of an RNN whose products see nothing of h, every step stands alone."""
     cell = rnn()
     params = cell.init(jax.random.key(0), D, H)
-    state, xs = cell.initial_state(B, H), normal(2, T, B, D)
+    state, xs = cell.initial_state(B, D, H), normal(2, T, B, D)
     hs, last = cell.unroll(params, state, xs, T, jnp.zeros((B, H)))
     alone = [cell.unroll(params, state, x[None], 1)[0][0] for x in xs]
     np.testing.assert_allclose(hs, jnp.stack(alone), rtol=1e-5, atol=1e-6)

@@ -57,7 +57,7 @@ def run(model, params, inputs, carry, drawn=None, length=None):
 
 def logits_of(model, params, features):
     def logits(model):
-        return tied_logits(model.softmax, model.embedding, features.dropped_hs)
+        return tied_logits(model.own, model.embedding, features.dropped_hs)
 
     return model.apply({"params": params}, method=logits)
 
