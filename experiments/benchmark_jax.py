@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from awd_jax.core.softmax import in_blocks
+from awd_jax.core.blocks import in_blocks
 from awd_jax.data import windows
 from awd_jax.models.recurrent import RecurrentLM
 from awd_jax.recipe import flatten
@@ -113,8 +113,10 @@ class Products:
                     self._add(one_by_one, (d, g), (t, g, b))
                     self._add(gradient_of_recurrent, (n, d), (g, n))
                 case "softmax products":
-                    xs, embedding = (jax.ShapeDtypeStruct(s, "f4") for s in ((t, b, d), (g, d)))
-                    num_blocks, rows, _ = jax.eval_shape(in_blocks, (xs,), embedding)[0].shape
+                    xs = jax.ShapeDtypeStruct((t, b, d), "f4")
+                    num_blocks, rows, _ = jax.eval_shape(
+                        partial(in_blocks, num_logits=g, table_size=g * d), (xs,)
+                    )[0].shape
                     self._add(logits, (rows, d), (g, d))
                     self._add(gradients_of_softmax, (rows, d), (g, d), (rows, g))
                     self.programs *= num_blocks

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Table = Mapping[str, Callable[..., Any]]  # from a name to a function that makes the part
+Makers = Mapping[str, Callable[..., Any]]  # from a name to a function that makes the part
 
 
 def options(make: Callable[..., Any]) -> dict[str, Any]:
@@ -15,7 +15,8 @@ def options(make: Callable[..., Any]) -> dict[str, Any]:
     return {name: p.default for name, p in inspect.signature(make).parameters.items()}
 
 
-def make_part(table: Table, name: str, fields: Any) -> Any:
-    """Makes a part with the options that it has, each an attribute of `fields`."""
+def make_part(table: Makers, name: str, fields: Any, **instead: Any) -> Any:
+    """Makes a part with the options that it has, each from `instead` or else from `fields`."""
     make = table[name]
-    return make(**{option: getattr(fields, option) for option in options(make)})
+    names = options(make)
+    return make(**{n: instead[n] if n in instead else getattr(fields, n) for n in names})
