@@ -6,10 +6,11 @@ Needs torch and numpy, not jax:
 
 Parameters, states, inputs and cotangents are float32 numbers; the computation is in float64 and
 rounded once at the end. Layouts are ours: w_x is [D, G], w_h [H, G], the gates side by side in
-torch's order (lstm i, f, g, o; gru and cho_gru r, z, n), time comes first.
+torch's order (lstm i, f, g, o; gru and cho_gru r, z, n; qrnn z, f, o), time comes first.
 
 Cells: `rnn` (tanh), `gru` and `lstm` are torch's modules. torch has no `cho_gru`, whose reset gate
 is before the product with the recurrent weights; it is written out here, one sequence at a time.
+So is `qrnn-1`, the QRNN of Bradbury et al. (2017), and `qrnn-2`, whose filter has width 2.
 
 Cases: in `full` both sequences have T steps. In `ragged` the second one has 4: its outputs after
 them are 0, its last state is that after step 4, and the inputs after them are not zero but are
@@ -24,9 +25,10 @@ The arrays of each case, with names such as `gru/ragged/grads.state.h`:
 - `grads.w_x` to `grads.b_h`, `grads.state.h`, `grads.state.c`, `grads.xs`: the gradients of the sum
   of all these products.
 
-Only lstm has a `c`. In `bidirectional`, `forward` or `backward` comes before the last part, as in
-`params.forward.w_x`, `last.backward.h` and `grads.state.forward.c`; `hs` is [T, B, 2H], forward
-first.
+Of these only lstm has a `c`. A qrnn has `params.w` [width * D, G], of the earlier input first,
+`params.b` and `state.c`, and qrnn-2 `state.x`, the input before the first step. In `bidirectional`,
+`forward` or `backward` comes before the last part, as in `params.forward.w_x`, `last.backward.h`
+and `grads.state.forward.c`; `hs` is [T, B, 2H], forward first.
 """
 
 import argparse
@@ -45,7 +47,8 @@ PATH = Path(__file__).parents[1] / "tests" / "core" / "golden_cells.npz"
 T, B, D, H = 7, 2, 3, 4
 LENGTHS = {"full": T, "ragged": [T, 4], "bidirectional": [T, 4]}
 TORCH_NAMES = {"w_x": "weight_ih", "w_h": "weight_hh", "b_x": "bias_ih", "b_h": "bias_hh"}
-NUM_GATES = {"rnn": 1, "gru": 3, "lstm": 4, "cho_gru": 3}
+NUM_GATES = {"rnn": 1, "gru": 3, "lstm": 4, "cho_gru": 3}  # of the cells with a w_x and a w_h
+FILTER_WIDTHS = {"qrnn-1": 1, "qrnn-2": 2}
 MODULES = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 BOTH = {"forward.": "", "backward.": "_reverse"}  # what our names and torch's have for each
 ONE = {"": ""}
@@ -98,16 +101,53 @@ def run_cho_gru(_: str, case: str, given: Arrays) -> Arrays:
     return {"hs": torch.stack(outputs, dim=1), "last.h": torch.stack(last)}
 
 
+def run_qrnn(cell: str, case: str, given: Arrays) -> Arrays:
+    """The same of the QRNN with fo-pooling."""
+    w_z, w_f, w_o = given["params.w"].chunk(3, dim=1)
+    b_z, b_f, b_o = given["params.b"].chunk(3)
+    reads_before = FILTER_WIDTHS[cell] == 2
+    outputs, last = [], {"c": [], "x": []}
+    for b, length in enumerate(np.broadcast_to(LENGTHS[case], B)):
+        c, hs = given["state.c"][b], []
+        before = given["state.x"][b] if reads_before else None
+        for x in given["xs"][:length, b]:
+            read = torch.cat([before, x]) if reads_before else x
+            z = torch.tanh(read @ w_z + b_z)
+            f = torch.sigmoid(read @ w_f + b_f)
+            o = torch.sigmoid(read @ w_o + b_o)
+            c, before = f * c + (1 - f) * z, x
+            hs.append(o * c)
+        outputs.append(torch.stack(hs + [torch.zeros_like(c)] * (T - length)))
+        last["c"].append(c)
+        last["x"].append(before)
+    parts = "cx" if reads_before else "c"
+    named = {f"last.{part}": torch.stack(last[part]) for part in parts}
+    return {"hs": torch.stack(outputs, dim=1), **named}
+
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def shapes_of(cell: str) -> tuple[Shapes, Shapes]:
+    """Of the parameters, and of the state."""
+    if cell in FILTER_WIDTHS:
+        width = FILTER_WIDTHS[cell]
+        state = {"c": (B, H), "x": (B, D)} if width == 2 else {"c": (B, H)}
+        return {"w": (width * D, 3 * H), "b": (3 * H,)}, state
+    gates = NUM_GATES[cell] * H
+    params = {"w_x": (D, gates), "w_h": (H, gates), "b_x": (gates,), "b_h": (gates,)}
+    return params, dict.fromkeys("hc" if cell == "lstm" else "h", (B, H))
+
+
 def sample_given(cell: str, case: str) -> Arrays:
     """Parameters, a state that is not zero, and inputs."""
-    gates = NUM_GATES[cell] * H
-    shapes = {"w_x": (D, gates), "w_h": (H, gates), "b_x": gates, "b_h": gates}
+    params, state = shapes_of(cell)
     given = {}
     for prefix in BOTH if case == "bidirectional" else ONE:
-        for name, shape in shapes.items():
+        for name, shape in params.items():
             given[f"params.{prefix}{name}"] = torch.empty(shape).uniform_(-1, 1)
-        for part in "hc" if cell == "lstm" else "h":
-            given[f"state.{prefix}{part}"] = torch.randn(B, H)
+        for part, shape in state.items():
+            given[f"state.{prefix}{part}"] = torch.randn(shape)
     given["xs"] = torch.randn(T, B, D)
     return {name: x.double().requires_grad_() for name, x in given.items()}
 
@@ -142,8 +182,9 @@ def main() -> None:
     """Computes and writes the file."""
     torch.manual_seed(0)
     golden = {}
-    for cell in NUM_GATES:
-        run = run_torch if cell in MODULES else run_cho_gru
+    runs = {**dict.fromkeys(MODULES, run_torch), "cho_gru": run_cho_gru}
+    runs |= dict.fromkeys(FILTER_WIDTHS, run_qrnn)
+    for cell, run in runs.items():
         for case in LENGTHS if cell in ("gru", "lstm") else ("full", "ragged"):
             arrays = one_case(cell, case, run)
             golden |= {f"{cell}/{case}/{name}": to_numpy(x) for name, x in arrays.items()}

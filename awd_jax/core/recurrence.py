@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from awd_jax.core import masks as dropout
 
 Params = Any  # a NamedTuple of arrays, possibly nested
-State = Any  # a NamedTuple of leaves [B, ...]; its field h enters the products
+State = Any  # a NamedTuple of leaves [B, ...]; a field h enters the recurrent products
 Length = Int[Array, ""] | Int[Array, "B"] | int
 Unroll = Callable[..., tuple[Array, State]]
 
@@ -21,7 +21,8 @@ class Cell(NamedTuple):
     `unroll(params, state, xs, length, state_mask)` runs over the T steps of `xs` [T, B, D] and
     returns the outputs [T, B, H] and the state after step `length` of each sequence. `length` is
     one number for all sequences or one for each; outputs from there on are undefined.
-    `state_mask` [B, H], a constant or None, multiplies h where it enters the recurrent products.
+    `state_mask` [B, H], a constant or None, multiplies h where it enters the recurrent products; a
+    cell without them takes None only.
     """
 
     init: Callable[..., Params]  # (key, D, H) -> params

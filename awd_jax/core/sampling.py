@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 
-def temper(logits: Float[Array, "*B V"], temperature: float) -> Float[Array, "*B V"]:
+def temper(
+    logits: Float[Array, "*B V"], temperature: Float[Array, ""] | float
+) -> Float[Array, "*B V"]:
     """Divides by a temperature above 0: below 1 sharpens the distribution, above 1 flattens it.
 
     First shifts the largest logit to 0: divided by a tiny temperature, several large ones would

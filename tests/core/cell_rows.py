@@ -19,7 +19,26 @@ def lstm_step(params, state, x, mask):
     gates = x @ params.w_x + params.b_x + (mask * state.h) @ params.w_h + params.b_h
     i, f, g, o = np.split(gates, 4, axis=-1)
     c = sigmoid(f) * state.c + sigmoid(i) * np.tanh(g)
-    return state._replace(h=sigmoid(o) * np.tanh(c), c=c)
+    h = sigmoid(o) * np.tanh(c)
+    return state._replace(h=h, c=c), h
+
+
+def capped_lstm_step(params, state, x, mask):
+    gates = x @ params.w_x + params.b_x + (mask * state.h) @ params.w_h + params.b_h
+    i, f, g, o = np.split(gates, 4, axis=-1)
+    c = sigmoid(f) * state.c + np.minimum(1 - sigmoid(f), sigmoid(i)) * np.tanh(g)
+    h = sigmoid(o) * np.tanh(c)
+    return state._replace(h=h, c=c), h
+
+
+def mogrifier_step(params, state, x, mask):
+    h = mask * state.h
+    for r, (down, up, b) in enumerate(params.rounds):
+        if r % 2:
+            h = 2 * sigmoid(x @ down @ up + b) * h
+        else:
+            x = 2 * sigmoid(h @ down @ up + b) * x
+    return lstm_step(params.cell, state._replace(h=h), x, 1.0)
 
 
 def gru_step(params, state, x, mask):
@@ -27,7 +46,8 @@ def gru_step(params, state, x, mask):
     h_r, h_z, h_n = np.split((mask * state.h) @ params.w_h + params.b_h, 3, axis=-1)
     r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
     n = np.tanh(x_n + r * h_n)
-    return state._replace(h=(1 - z) * n + z * state.h)
+    h = (1 - z) * n + z * state.h
+    return state._replace(h=h), h
 
 
 def cho_gru_step(params, state, x, mask):
@@ -37,30 +57,49 @@ def cho_gru_step(params, state, x, mask):
     h = mask * state.h
     r, z = sigmoid(x_r + h @ w_r + b_r), sigmoid(x_z + h @ w_z + b_z)
     n = np.tanh(x_n + (r * h) @ w_n + b_n)
-    return state._replace(h=(1 - z) * n + z * state.h)
+    h = (1 - z) * n + z * state.h
+    return state._replace(h=h), h
 
 
 def rnn_step(params, state, x, mask):
     sums = x @ params.w_x + params.b_x + (mask * state.h) @ params.w_h + params.b_h
-    return state._replace(h=np.tanh(sums))
+    h = np.tanh(sums)
+    return state._replace(h=h), h
+
+
+def qrnn_step(params, state, x, mask):
+    read = x if state.x is None else np.concatenate([state.x, x])
+    z, f, o = np.split(read @ params.w + params.b, 3)
+    c = sigmoid(f) * state.c + (1 - sigmoid(f)) * np.tanh(z)
+    return state._replace(c=c, x=state.x if state.x is None else x), sigmoid(o) * c
 
 
 class Row(NamedTuple):
     """A cell, and what it computes."""
 
     cell: Cell
-    step: Callable[..., Any]  # (params, state, x [D], mask) to the next state, of one sequence
-    scan: Cell | None = None  # the same by jax's own gradient, where the cell has one by hand
+    step: Callable[..., Any]  # (params, state, x [D], mask) to the next (state, h), of one sequence
+    scan: Cell | None = None  # the same by `scan`, if it goes another road
     input_dim: int = D
+    has_mask: bool = True  # it takes a state mask
     output: Callable[..., Any] = lambda x, h: h
 
 
-def rows_of(name, step):
+def rows_of(name, step, **options):
     """By each backend; a cell with one road gives it whatever it is asked for."""
-    scan = CELLS[name]("scan")
+    scan = CELLS[name.split("-")[0]]("scan", **options)
     if name == "cho_gru":
         return {f"{name}-scan": Row(scan, step)}
-    return {f"{name}-scan": Row(scan, step), f"{name}-fast": Row(CELLS[name]("fast"), step, scan)}
+    fast = CELLS[name.split("-")[0]]("fast", **options)
+    return {f"{name}-scan": Row(scan, step), f"{name}-fast": Row(fast, step, scan)}
+
+
+def rows_of_qrnn(width):
+    scan, tree = (CELLS["qrnn"](backend, width) for backend in ("scan", "associative"))
+    return {
+        f"qrnn-{width}-scan": Row(scan, qrnn_step, has_mask=False),
+        f"qrnn-{width}-associative": Row(tree, qrnn_step, scan, has_mask=False),
+    }
 
 
 ROWS = {
@@ -68,6 +107,8 @@ ROWS = {
     **rows_of("gru", gru_step),
     **rows_of("cho_gru", cho_gru_step),
     **rows_of("rnn", rnn_step),
+    **rows_of_qrnn(1),
+    **rows_of_qrnn(2),
     "lstm-residual": Row(
         residual(CELLS["lstm"]("fast")),
         lstm_step,
@@ -75,4 +116,6 @@ ROWS = {
         output=lambda x, h: x + h,
     ),
     "lstm-forget_bias": Row(CELLS["lstm"]("fast", forget_gate_bias=1.0), lstm_step),
+    **rows_of("lstm-capped", capped_lstm_step, cap_input_gate=True),
+    "mogrifier": Row(CELLS["mogrifier"]("scan", 3, 2), mogrifier_step),
 }

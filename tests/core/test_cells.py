@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 
 from awd_jax.core import masks
-from awd_jax.core.cells import CELLS, LSTM, LSTMState
+from awd_jax.core.cells import CELLS
+from awd_jax.core.lstm import LSTM, LSTMState
 from tests.core.cell_rows import ROWS, D, H
 from tests.products import all_products
 
 T, B = 7, 3
 RAGGED = jnp.array([T - 2, 0, T])  # of B sequences
 each_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-each_fast_row = pytest.mark.parametrize(
-    "row", [r for r in ROWS.values() if r.scan], ids=[n for n, r in ROWS.items() if r.scan]
-)
-# One road of each cell: by `scan`, where `fast` is held against it, it would be asked twice.
-ONE_ROAD = {n: r for n, r in ROWS.items() if n.replace("-scan", "-fast") not in {*ROWS} - {n}}
+OTHER_ROAD = {n: r for n, r in ROWS.items() if r.scan}
+each_other_road_row = pytest.mark.parametrize("row", OTHER_ROAD.values(), ids=OTHER_ROAD)
+# One road of each cell: by `scan`, where another is held against it, it would be asked twice.
+SCANS = [r.scan for r in OTHER_ROAD.values()]
+ONE_ROAD = {n: r for n, r in ROWS.items() if r.cell not in SCANS}
 each_one_road_row = pytest.mark.parametrize("row", ONE_ROAD.values(), ids=ONE_ROAD)
-each_cell = pytest.mark.parametrize("name", CELLS)
+each_gated_cell = pytest.mark.parametrize("name", ["lstm", "gru", "cho_gru", "rnn"])
 
 
 @pytest.fixture
@@ -54,7 +55,10 @@ def make_arguments(row, seed=0, batch_size=B, leading=()):
     )
 
 
-def make_state_mask(batch_size=B):
+def make_state_mask(row, batch_size=B):
+    """None for a cell that takes none."""
+    if not row.has_mask:
+        return None
     dtype = jnp.result_type(float)
     return masks.sample_dropout(jax.random.key(5), (batch_size, H), 0.5).astype(dtype)
 
@@ -87,8 +91,8 @@ def numpy_run(row, params, state, xs, lengths, state_mask):
     for b, length in enumerate(lengths):
         now = jax.tree.map(lambda s, b=b: s[b], state)
         for t in range(length):
-            now = row.step(params, now, xs[t, b], 1.0 if state_mask is None else state_mask[b])
-            hs[t, b] = row.output(xs[t, b], now.h)
+            now, h = row.step(params, now, xs[t, b], 1.0 if state_mask is None else state_mask[b])
+            hs[t, b] = row.output(xs[t, b], h)
         last.append(now)
     return hs, jax.tree.map(lambda *s: np.stack(s), *last)
 
@@ -100,7 +104,7 @@ def numpy_run(row, params, state, xs, lengths, state_mask):
 def test_values_and_every_gradient_are_those_of_a_loop_in_numpy(x64, row, length, is_masked):
     """The gradients by differences along one direction, which has a part of each number."""
     arguments = make_arguments(row)
-    state_mask = make_state_mask() if is_masked else None
+    state_mask = make_state_mask(row) if is_masked else None
 
     def loop(arguments):
         arrays = jax.tree.map(np.asarray, (*arguments, state_mask))
@@ -130,15 +134,15 @@ def test_values_and_every_gradient_are_those_of_a_loop_in_numpy(x64, row, length
         np.testing.assert_allclose(along, slope, rtol=1e-6, atol=1e-8)
 
 
-@each_fast_row
+@each_other_road_row
 @pytest.mark.parametrize(
     ("batch_size", "is_masked", "is_ragged"),  # 11 sequences have idle columns beside them
     [(B, False, False), (11, True, False), (B, False, True), (11, True, True)],
 )
-def test_the_gradient_by_hand_is_jaxs_own(x64, row, batch_size, is_masked, is_ragged):
+def test_every_road_leads_to_the_gradient_of_the_scan(x64, row, batch_size, is_masked, is_ragged):
     """Of two runs under `vmap`, each with its own weights."""
     arguments = make_arguments(row, batch_size=batch_size, leading=(2,))
-    state_mask = make_state_mask(batch_size) if is_masked else None
+    state_mask = make_state_mask(row, batch_size) if is_masked else None
     outputs = jax.eval_shape(jax.vmap(lambda *a: run(row.scan, *a, T)), *arguments)
     d_outputs = normal_like((8,), outputs)
 
@@ -260,8 +264,10 @@ def test_weight_drop_finds_what_the_cell_names(row):
         return jnp.sum(jnp.sin(run(cell, masks.drop_weights(drawn, params), state, xs, T)[0]))
 
     grads = jax.jit(jax.grad(loss))(params)
-    for name in names_of(drawn):
-        np.testing.assert_array_equal(getattr(grads, name) != 0, getattr(drawn, name) != 0)
+    is_mask = {"is_leaf": lambda mask: mask is None}
+    for mask, grad in zip(jax.tree.leaves(drawn, **is_mask), jax.tree.leaves(grads), strict=True):
+        if mask is not None:
+            np.testing.assert_array_equal(grad != 0, mask != 0)
 
 
 @each_one_road_row
@@ -294,7 +300,7 @@ def test_of_bfloat16_inputs_only_products_and_outputs_are_bfloat16(
     params, _, xs = make_arguments(row)
     state = row.cell.initial_state(B, row.input_dim, H, jnp.bfloat16)
     xs = xs.astype(jnp.bfloat16)
-    state_mask = make_state_mask() if is_masked else None
+    state_mask = make_state_mask(row) if is_masked else None
 
     def dtypes(tree):
         return jax.tree.map(lambda a: a.dtype, tree)
@@ -316,7 +322,8 @@ def test_of_bfloat16_inputs_only_products_and_outputs_are_bfloat16(
     with monkeypatch.context() as on_tpu:
         on_tpu.setattr(jax, "default_backend", lambda: "tpu")
         products = list(all_products(jax.make_jaxpr(make_both())(params, state, xs).jaxpr))
-    assert len(products) >= 6  # x and h forward, and two gradients of each
+    num_matrices = sum(leaf.ndim == 2 for leaf in jax.tree.leaves(params))
+    assert len(products) >= 3 * num_matrices  # each forward, and two gradients
     for product in products:
         assert {v.aval.dtype for v in product.invars} == {jnp.dtype(jnp.bfloat16)}
 
@@ -342,7 +349,7 @@ def test_a_bfloat16_layer_is_near_the_float32_one(row):
 # ---- the initial parameters of the gated cells ----
 
 
-@each_cell
+@each_gated_cell
 def test_init_fills_the_uniform_range_of_torch(name):
     params = CELLS[name]("scan").init(jax.random.key(0), 40, 64)
     gates = params.w_h.shape[1]
@@ -353,7 +360,7 @@ def test_init_fills_the_uniform_range_of_torch(name):
         assert jnp.abs(jnp.mean(weights)) < 5 / 8 / np.sqrt(3 * weights.size)
 
 
-@each_cell
+@each_gated_cell
 def test_init_draws_each_array_from_its_own_key(name):
     params = CELLS[name]("scan").init(jax.random.key(0), 16, 16)
     for a, b in itertools.combinations(params, 2):
@@ -367,6 +374,30 @@ def test_a_forget_bias_joins_the_forget_gate_and_nothing_else():
     expected = jnp.zeros((4, H)).at[1].set(1.5).ravel()  # i, f, g, o
     np.testing.assert_allclose(biased.b_x - plain.b_x, expected, atol=1e-6)
     jax.tree.map(np.testing.assert_array_equal, biased._replace(b_x=plain.b_x), plain)
+
+
+# ---- the Mogrifier's maps ----
+
+
+def test_each_map_is_drawn_by_its_rows_and_gates_start_open():
+    cell = CELLS["mogrifier"]("scan", 5, 16)
+    params, dims = cell.init(jax.random.key(0), 40, 64), (64, 40)
+    assert len(params.rounds) == 5
+    for r, (down, up, b) in enumerate(params.rounds):
+        assert (down.shape, up.shape) == ((dims[r % 2], 16), (16, dims[1 - r % 2]))
+        assert not jnp.any(b)
+        for weights in (down, up):
+            assert 0.9 < jnp.max(jnp.abs(weights)) * len(weights) ** 0.5 <= 1
+    for a, b in itertools.combinations(jax.tree.leaves(params.rounds), 2):
+        assert a.ndim == 1 or a.shape != b.shape or not jnp.any(a == b)
+
+
+def test_a_mogrifier_without_rounds_is_its_cell():
+    row, cell = ROWS["lstm-scan"], CELLS["mogrifier"]("scan", 0, 0)
+    params, *rest = make_arguments(row)
+    mogrifier_params = cell.init(jax.random.key(0), D, H)._replace(cell=params)
+    expected = run(row.cell, params, *rest, T)
+    assert_close(run(cell, mogrifier_params, *rest, T), expected, rtol=1e-5, atol=1e-6)
 
 
 # ---- the LSTM's gates ----
@@ -403,7 +434,32 @@ def test_both_biases_get_the_same_gradient(name):
     np.testing.assert_allclose(grads.b_x, grads.b_h, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["gru", "rnn"])
-def test_only_the_lstm_has_cudnn(name):
-    with pytest.raises(ValueError, match="only the LSTM"):
-        CELLS[name]("cudnn")
+@pytest.mark.parametrize(
+    ("name", "options"), [("gru", {}), ("rnn", {}), ("lstm", {"cap_input_gate": True})]
+)
+def test_only_the_lstm_has_cudnn(name, options):
+    with pytest.raises(ValueError, match="only the LSTM without cap"):
+        CELLS[name]("cudnn", **options)
+
+
+@each_gated_cell
+def test_only_the_qrnn_has_the_tree(name):
+    with pytest.raises(ValueError, match="backend associative"):
+        CELLS[name]("associative")
+
+
+@pytest.mark.parametrize("backend", ["fast", "cudnn"])
+def test_a_mogrifier_has_scan_only(backend):
+    with pytest.raises(ValueError, match="scan only"):
+        CELLS["mogrifier"](backend, 1, 1)
+
+
+def test_a_capped_memory_stays_within_one():
+    row = ROWS["lstm-capped-fast"]
+    params, state, xs = make_arguments(row)
+    start = state._replace(c=jnp.tanh(state.c))
+    within, beyond = (
+        jnp.abs(run(cell, params, start, 9 * xs, T)[1].c).max()
+        for cell in (row.cell, ROWS["lstm-fast"].cell)
+    )
+    assert within <= 1 < beyond

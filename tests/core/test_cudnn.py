@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax.experimental import rnn
 
-from awd_jax.core import cells, cudnn
-from awd_jax.core.cells import LSTMState, lstm
+from awd_jax.core import cudnn
+from awd_jax.core.lstm import LSTMState, lstm
 
 T, B, D, H, LENGTH = 6, 3, 5, 4, 4
 
@@ -63,16 +63,17 @@ def test_it_refuses_what_cudnn_cannot_do():
 
 
 @pytest.mark.parametrize(
-    ("platform", "dtype", "state_mask", "is_cudnn"),
+    ("platform", "dtype", "state_mask", "options", "is_cudnn"),
     [
-        ("gpu", "float32", None, True),
-        ("gpu", "float32", jnp.ones((B, H)), False),
-        ("gpu", "bfloat16", None, False),
-        ("cpu", "float32", None, False),
+        ("gpu", "float32", None, {}, True),
+        ("gpu", "float32", jnp.ones((B, H)), {}, False),
+        ("gpu", "bfloat16", None, {}, False),
+        ("cpu", "float32", None, {}, False),
+        ("gpu", "float32", None, {"cap_input_gate": True}, False),
     ],
 )
-def test_it_is_chosen_on_a_gpu_with_float32_and_no_state_mask(
-    monkeypatch, platform, dtype, state_mask, is_cudnn
+def test_it_is_chosen_on_a_gpu_with_float32_no_state_mask_and_no_cap(
+    monkeypatch, platform, dtype, state_mask, options, is_cudnn
 ):
     params, state, xs = make_layer()
     called = []
@@ -82,9 +83,9 @@ def test_it_is_chosen_on_a_gpu_with_float32_and_no_state_mask(
         return xs, state
 
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    monkeypatch.setattr(cells, "cudnn_lstm", cudnn_lstm)
+    monkeypatch.setattr("awd_jax.core.lstm.cudnn_lstm", cudnn_lstm)
     state = state._replace(h=state.h.astype(dtype))
-    lstm("auto").unroll(params, state, xs.astype(dtype), T, state_mask)
+    lstm("auto", **options).unroll(params, state, xs.astype(dtype), T, state_mask)
     assert called == [T] * is_cudnn
 
 

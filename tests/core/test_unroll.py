@@ -200,6 +200,22 @@ def test_the_stack_masks_weights_states_inputs_between_and_after(x64):
     assert_close(features.dropped_hs, dropped_hs)
 
 
+def test_the_features_may_be_the_sum_of_all_outputs(x64):
+    """Each as it is before dropout; the sum has the dropout of the last layer."""
+    cells, none = (lstm(), gru()), masks.no_masks(2)
+    key = jax.random.key(0)
+    layers = tuple(cell.init(key, D, D) for cell in cells)
+    carry = tuple(cell.initial_state(B, D, D) for cell in cells)
+    between, after = (masks.sample_dropout(k, (1, B, D), 0.5) for k in jax.random.split(key))
+    drawn = none._replace(layers=tuple(masks.LayerMasks(after=m) for m in (between, after)))
+    xs = normal(2, T, B, D)
+    first, _ = cells[0].unroll(layers[0], carry[0], xs, T)
+    second, _ = cells[1].unroll(layers[1], carry[1], masks.apply(between, first), T)
+    features, _ = unroll_stack(cells, layers, carry, xs, drawn, sum_outputs=True)
+    assert_close(features.raw_hs, first + second)
+    assert_close(features.dropped_hs, masks.apply(after, first + second))
+
+
 def test_a_locked_mask_drops_the_same_features_at_every_step():
     layers, carry = make_stack()
     ids = jnp.arange(B)
