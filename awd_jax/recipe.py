@@ -1,17 +1,14 @@
 """The rules of all config fields, checked before any device work."""
 
-import inspect
-from typing import Any, get_args
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from awd_jax.core.cells import CELLS, Backend
-from awd_jax.core.parts import Table, options
-from awd_jax.core.softmax import HEADS
 from awd_jax.data.corpus import NAMES
 from awd_jax.data.text import LEVELS
 from awd_jax.data.windows import SHORTEST
 from awd_jax.errors import InputError
+from awd_jax.model_rules import MODEL_RULES, check_recurrent
 from awd_jax.rules import (
     COUNT,
     COUNT_OR_0,
@@ -20,10 +17,8 @@ from awd_jax.rules import (
     FRACTION,
     NAME,
     NOT_NEGATIVE,
-    NUMBER,
     PATH,
     POSITIVE,
-    RATE,
     SEED,
     SHARE,
     TEXT,
@@ -42,29 +37,6 @@ NONMONO = Rule(  # every checkpoint holds this many losses
 )
 TEMPERATURE = Rule(f"{POSITIVE.words}; for 0 set --config.generate.method=greedy", POSITIVE.holds)
 
-# By the name of a model: exactly the fields of its class, except vocab_size.
-MODEL_RULES = {
-    "recurrent": {
-        "cell": one_of(*CELLS),
-        "softmax": one_of(*HEADS),
-        "backend": one_of(*get_args(Backend)),
-        "embed_dim": COUNT,
-        "hidden_dim": COUNT,
-        "num_layers": COUNT,
-        "residual": FLAG,
-        "forget_gate_bias": NUMBER,
-        "dropout_kind": one_of("locked", "elementwise"),
-        "embed_dropout_rate": RATE,
-        "input_dropout_rate": RATE,
-        "hidden_dropout_rate": RATE,
-        "output_dropout_rate": RATE,
-        "state_dropout_rate": RATE,
-        "weight_drop_rate": RATE,
-        "input_weight_drop_rate": RATE,
-        "dtype": one_of("float32", "bfloat16"),
-    },
-}
-
 RULES = {
     "name": NAME,
     "data.corpus": one_of(*NAMES),
@@ -76,6 +48,7 @@ RULES = {
     "model.name": one_of(*MODEL_RULES),
     "optimizer.name": one_of("sgd", "adam"),
     "optimizer.learning_rate": POSITIVE,
+    "optimizer.adam_beta1": SHARE,
     "optimizer.base_batch_size": COUNT_OR_0,
     "optimizer.max_grad_norm": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
@@ -137,6 +110,7 @@ RULES = {
     "tune_dynamic.lambs": tuple_of(NOT_NEGATIVE),
     "tune_dynamic.epsilons": tuple_of(POSITIVE),
     "tune_dynamic.max_tokens": COUNT_OR_0,
+    "tune_temperature.temperatures": tuple_of(POSITIVE),
 }
 
 
@@ -188,48 +162,11 @@ def check(config: ConfigDict) -> None:
             "must be below 1 with adam, which moves every parameter by about the rate",
             "set --config.optimizer.learning_rate=1e-3, or another --config.optimizer.name",
         )
+    if flat["optimizer.name"] == "sgd" and flat["optimizer.adam_beta1"] != 0.9:  # the default
+        raise InputError(
+            f"config.optimizer.adam_beta1 = {flat['optimizer.adam_beta1']}",
+            "is for adam, and config.optimizer.name = sgd",
+            "leave --config.optimizer.adam_beta1 out",
+        )
     if flat["model.name"] == "recurrent":
-        _check_recurrent(config.model)
-
-
-def _check_options(model: ConfigDict, field: str, table: Table) -> None:
-    """Checks that the part which `field` chooses from a table has its options, and no other's."""
-    chosen = options(table[model[field]])
-    owners: dict[str, list[str]] = {}
-    for row, make in table.items():
-        for name in options(make):
-            owners.setdefault(name, []).append(row)
-    for name, rows in owners.items():
-        default = options(table[rows[0]])[name]
-        needs_value = default is inspect.Parameter.empty
-        is_off = not model[name] if needs_value else model[name] == default
-        choice = f"config.model.{field} = {model[field]}"
-        if name not in chosen and not is_off:
-            raise InputError(
-                f"config.model.{name} = {model[name]}",
-                f"is for {field} {' or '.join(rows)}, and {choice}",
-                f"leave --config.model.{name} out",
-            )
-        if name in chosen and needs_value and is_off:
-            raise InputError(
-                f"config.model.{name} = {model[name]}",
-                f"is needed where {choice}",
-                f"set --config.model.{name}=...",
-            )
-
-
-def _check_recurrent(model: ConfigDict) -> None:
-    _check_options(model, "cell", CELLS)
-    _check_options(model, "softmax", HEADS)
-    cell, backend = model.cell, model.backend
-    only = f"is for the LSTM only, and config.model.cell = {cell}"
-    unmasked = f"needs another backend than {backend}, which has no mask within its loop"
-    for is_wrong, name, rule in (
-        (backend == "cudnn" and cell != "lstm", "backend", only),
-        (backend == "fast" and cell == "cho_gru", "backend", "is not for cho_gru, which has scan"),
-        (model.state_dropout_rate > 0 and backend == "cudnn", "state_dropout_rate", unmasked),
-    ):
-        if is_wrong:
-            raise InputError(
-                f"config.model.{name} = {model[name]}", rule, f"leave --config.model.{name} out"
-            )
+        check_recurrent(config.model)

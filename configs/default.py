@@ -22,6 +22,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
     config.optimizer = optimizer = ConfigDict()
     optimizer.name = "sgd"  # sgd or adam
+    optimizer.adam_beta1 = 0.9  # adam: decay of the mean gradient; 0 takes the gradient itself
     optimizer.learning_rate = 30.0  # for bptt tokens; a window's rate is * length / bptt
     # Batch size that this rate is meant for; another batch scales it in proportion. 0: no scaling.
     optimizer.base_batch_size = 0
@@ -71,6 +72,9 @@ def get_config(variant: str = "") -> ConfigDict:
     tune_dynamic.lambs = (1e-3, 2e-3, 3e-3, 5e-3)
     tune_dynamic.epsilons = (2e-5,)
     tune_dynamic.max_tokens = 0  # use only this many tokens of valid; 0 uses all
+
+    config.tune_temperature = tune_temperature = ConfigDict()  # each is tried on valid
+    tune_temperature.temperatures = tuple(n / 100 for n in range(94, 128, 2))  # 1: unchanged
 
     config.generate = generate = ConfigDict()
     generate.prompt = ""  # the text begins with this, at the start of a line
@@ -127,8 +131,14 @@ def apply_variant(config: ConfigDict, variant: str) -> ConfigDict:
     config.name += "-smoke"
     config.data.corpus = "synthetic"
     config.data.max_tokens = 4000
+    config.data.cache_dir = ""
     config.model.embed_dim = 16
-    config.model.hidden_dim = 24
+    config.model.hidden_dim = 16 if config.model.sum_outputs else 24
+    config.model.mogrifier_rank = min(config.model.mogrifier_rank, 4)
+    if config.model.last_hidden_dim:
+        config.model.last_hidden_dim = 20
+    if config.model.cutoffs:
+        config.model.cutoffs = (10, 20)
     config.train.batch_size = 8
     config.train.bptt = 16
     config.train.num_epochs = 2

@@ -12,6 +12,7 @@ from awd_jax.models import MODELS
 from configs import default, models
 
 NAMES = sorted(path.stem for path in Path("configs").glob("[a-z]*.py") if path.stem != "models")
+ROUNDS = {"mogrifier_rounds": 5, "mogrifier_rank": 8}
 
 
 @pytest.mark.parametrize("variant", ["", "smoke"])
@@ -68,6 +69,7 @@ def test_an_unknown_field_is_named():
         ("tune_dynamic.epsilons", (1e-5, 1e-50)),
         ("train.num_epochs", 2**31),
         ("optimizer.nonmono", 10**9),
+        ("model.filter_width", 3),
         ("train.bptt", 1),
         ("train.bptt", 4),
         ("data.dir", "gs://bucket/corpus"),
@@ -109,6 +111,34 @@ def test_adam_with_the_rate_of_sgd_is_refused():
     recipe.check(config)
 
 
+def test_a_beta_of_adam_is_refused_with_sgd():
+    config = default.get_config()
+    config.optimizer.adam_beta1 = 0.0
+    with pytest.raises(InputError, match=r"adam_beta1 = 0.0: is for adam, .* = sgd"):
+        recipe.check(config)
+    config.optimizer.update({"name": "adam", "learning_rate": 1e-3})
+    recipe.check(config)
+
+
+def test_summed_outputs_need_equal_widths():
+    config = default.get_config()
+    config.model.sum_outputs = True
+    with pytest.raises(InputError, match=r"sum_outputs = True: needs .* not of 400 and 1150"):
+        recipe.check(config)
+    config.model.hidden_dim = 400
+    recipe.check(config)
+
+
+@pytest.mark.parametrize("field", ROUNDS)
+def test_a_mogrifier_needs_rounds_and_a_rank(field):
+    config = default.get_config()
+    config.model.update({"cell": "mogrifier", **ROUNDS})
+    recipe.check(config)
+    config.model[field] = 0
+    with pytest.raises(InputError, match=rf"{field} = 0: is needed where config.model.cell = mogr"):
+        recipe.check(config)
+
+
 anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
 
 
@@ -138,10 +168,16 @@ def test_a_models_fields_are_those_of_its_class_and_its_rules(name):
 @pytest.mark.parametrize(
     ("field", "value", "other", "rule"),
     [
-        ("backend", "cudnn", {"cell": "gru"}, "is for the LSTM only, and config.model.cell = gru"),
-        ("backend", "fast", {"cell": "cho_gru"}, "is not for cho_gru"),
-        ("forget_gate_bias", 1.0, {"cell": "rnn"}, "is for cell lstm, and config.model.cell = rnn"),
+        ("backend", "cudnn", {"cell": "gru"}, "does not go with config.model.cell = gru"),
+        ("backend", "fast", {"cell": "cho_gru"}, "cho_gru has scan only"),
+        ("backend", "fast", {"cell": "qrnn"}, "QRNN has scan and associative only"),
+        ("backend", "fast", {"cell": "mogrifier", **ROUNDS}, "mogrifier has scan only"),
+        ("forget_gate_bias", 1.0, {"cell": "rnn"}, "is for cell lstm or mogrifier, and"),
+        ("cap_input_gate", True, {"cell": "gru"}, "is for cell lstm or mogrifier, and"),
+        ("backend", "cudnn", {"cap_input_gate": True}, "only the LSTM without cap has it"),
         ("state_dropout_rate", 0.5, {"backend": "cudnn"}, "has no mask within its loop"),
+        ("state_dropout_rate", 0.5, {"cell": "qrnn"}, "drops h where it enters a product"),
+        ("input_weight_drop_rate", 0.1, {"cell": "qrnn"}, "whose only matrix"),
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(field, value, other, rule):
@@ -150,4 +186,41 @@ def test_fields_that_do_not_go_together_are_refused(field, value, other, rule):
     recipe.check(config)
     config.model.update(other)
     with pytest.raises(InputError, match=rf"config.model.{field} = {value}: .*{rule}"):
+        recipe.check(config)
+
+
+@pytest.mark.parametrize(("field", "value"), [("filter_width", 2), ("backend", "associative")])
+def test_what_only_a_qrnn_has_is_refused_of_others(field, value):
+    config = default.get_config()
+    config.model.cell, config.model[field] = "qrnn", value
+    recipe.check(config)
+    config.model.cell = "gru"
+    with pytest.raises(InputError, match=rf"{field} = {value}: .*cell = gru"):
+        recipe.check(config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"softmax": "mixture"}, "num_components = 0: is needed where .*softmax = mixture"),
+        (
+            {"softmax": "adaptive"},
+            r"cutoffs = \(\): is needed where .*softmax = adaptive",
+        ),
+        ({"num_components": 3}, "num_components = 3: is for softmax mixture, and .* = tied"),
+        ({"latent_dropout_rate": 0.1}, "latent_dropout_rate = 0.1: is for softmax mixture, and"),
+        ({"cutoffs": (5,)}, r"cutoffs = \(5,\): is for softmax adaptive, and"),
+        ({"softmax": "adaptive", "cutoffs": (5, 5)}, r"cutoffs = \(5, 5\): must be a tuple of ids"),
+        ({"div_val": 2}, "div_val = 2: is for softmax adaptive, and"),
+        (
+            {"softmax": "adaptive", "cutoffs": (5, 9, 12), "div_val": 8},
+            "div_val = 8: leaves the last cluster no feature of 400",
+        ),
+        ({"last_hidden_dim": 620}, "last_hidden_dim = 620: must be 0 or embed_dim where .* = tied"),
+    ],
+)
+def test_a_softmax_has_its_fields_and_no_others(fields, message):
+    config = default.get_config()
+    config.model.update(fields)
+    with pytest.raises(InputError, match=f"config.model.{message}"):
         recipe.check(config)

@@ -11,20 +11,20 @@ from jaxtyping import Array, Float, Int, Key
 from awd_jax.batches import Window
 from awd_jax.core import masks as dropout
 from awd_jax.core.cells import CELLS, Backend
+from awd_jax.core.heads import HEADS
 from awd_jax.core.parts import make_part
 from awd_jax.core.recurrence import Cell, residual
-from awd_jax.core.softmax import HEADS, Head
+from awd_jax.core.softmax import Head
 from awd_jax.core.unroll import Features, unroll_stack
 from awd_jax.models.contract import Carry, Params, Score
 
 
 class RecurrentLM(nn.Module):
-    """Embedding, a stack of recurrent layers with dropout, tied softmax.
+    """Embedding, a stack of recurrent layers with dropout, and a softmax that shares the embedding.
 
-    The first layer reads `embed_dim` features and the last one outputs `embed_dim`,
-    so that the softmax can be tied; the other widths are `hidden_dim`. Only
-    `sample_masks` reads the dropout rates: the forward pass is a deterministic
-    function of (params, masks, carry, inputs).
+    The first layer reads `embed_dim` features, and the last one puts out as many, or
+    `last_hidden_dim`; the other widths are `hidden_dim`. Only `sample_masks` reads the dropout
+    rates: the forward pass is a deterministic function of (params, masks, carry, inputs).
     """
 
     vocab_size: int
@@ -34,8 +34,19 @@ class RecurrentLM(nn.Module):
     cell: str = "lstm"  # a key of CELLS
     softmax: str = "tied"  # a key of HEADS
     backend: Backend = "auto"  # how a layer is unrolled over time
+    last_hidden_dim: int = 0  # of the last layer; 0: embed_dim. Only a mixture reads others
     residual: bool = False  # add a layer's input to its output if equally wide
-    forget_gate_bias: float = 0.0  # added to the initial bias of an LSTM's forget gate
+    sum_outputs: bool = False  # features: the sum of all layers' outputs, not the last one's
+    # Options of some cells and heads: see there. The defaults mean "not used".
+    forget_gate_bias: float = 0.0
+    cap_input_gate: bool = False
+    mogrifier_rounds: int = 0
+    mogrifier_rank: int = 0
+    filter_width: Literal[1, 2] = 1  # of the first layer
+    num_components: int = 0
+    cutoffs: tuple[int, ...] = ()
+    div_val: int = 1
+    latent_dropout_rate: float = 0.0
     dropout_kind: Literal["locked", "elementwise"] = "locked"  # one mask per window, or per step
     embed_dropout_rate: float = 0.0
     input_dropout_rate: float = 0.0
@@ -50,24 +61,28 @@ class RecurrentLM(nn.Module):
     def layer_dims(self) -> tuple[tuple[int, int], ...]:
         """(D, H) of each layer."""
         inner = (self.hidden_dim,) * (self.num_layers - 1)
-        return tuple(zip((self.embed_dim, *inner), (*inner, self.embed_dim), strict=True))
+        return tuple(zip((self.embed_dim, *inner), (*inner, self.feature_dim), strict=True))
 
     @property
     def feature_dim(self) -> int:
         """Width of the features that the softmax reads, D of `Features`."""
-        return self.embed_dim
+        return self.last_hidden_dim or self.embed_dim
 
     @property
     def row_params(self) -> tuple[str, ...]:
         """Names of the parameters with one row per token."""
-        return "embedding", "softmax.bias"
+        # The rows of an adaptive softmax are in several arrays.
+        return ("embedding", "softmax.bias") if self.softmax != "adaptive" else ("softmax.bias",)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cell of each layer."""
-        cell = make_part(CELLS, self.cell, self)
+        first = make_part(CELLS, self.cell, self)
+        other = make_part(CELLS, self.cell, self, filter_width=1)
+        cells = (first, *(other,) * (self.num_layers - 1))
         return tuple(
-            residual(cell) if self.residual and d == h else cell for d, h in self.layer_dims
+            residual(cell) if self.residual and d == h else cell
+            for cell, (d, h) in zip(cells, self.layer_dims, strict=True)
         )
 
     @property
@@ -210,7 +225,7 @@ class RecurrentLM(nn.Module):
         masks: dropout.Masks | None = None,
         length: Int[Array, ""] | int | None = None,
     ) -> tuple[Features, Carry]:
-        """Returns the last layer's outputs and the carry after `length` steps.
+        """Returns the features and the carry after `length` steps.
 
         Args:
           inputs: token ids.
@@ -225,4 +240,4 @@ class RecurrentLM(nn.Module):
             xs = masks.embedding[inputs] * xs  # only the rows looked up, not all V
         if self.dtype is not None:
             xs = xs.astype(self.dtype)
-        return unroll_stack(self.cells, self.layers, carry, xs, masks, length)
+        return unroll_stack(self.cells, self.layers, carry, xs, masks, length, self.sum_outputs)

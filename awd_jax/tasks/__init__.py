@@ -10,6 +10,7 @@ from awd_jax.tasks.import_model import import_model
 from awd_jax.tasks.score import score
 from awd_jax.tasks.train import train
 from awd_jax.tasks.tune import tune_cache, tune_dynamic
+from awd_jax.tasks.tune_temperature import tune_temperature
 
 TASKS = {
     "train": train,
@@ -21,6 +22,7 @@ TASKS = {
     "dynamic": dynamic,
     "tune_cache": tune_cache,
     "tune_dynamic": tune_dynamic,
+    "tune_temperature": tune_temperature,
     "import_model": import_model,
     "export_model": export_model,
 }

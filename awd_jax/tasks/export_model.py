@@ -17,6 +17,15 @@ from awd_jax.recipe import flatten
 from awd_jax.tasks.model_file import load_best_model
 from awd_jax.tasks.results import leave_json
 
+# What a model of awd-lstm-lm is.
+PLAIN = {
+    "cell": "lstm",
+    "softmax": "tied",
+    "residual": False,
+    "sum_outputs": False,
+    "cap_input_gate": False,
+}
+
 
 def export_model(config: ConfigDict, workdir: Path) -> None:
     """Exports the best model as `export_model.format`, each file whole or not at all.
@@ -31,11 +40,11 @@ def export_model(config: ConfigDict, workdir: Path) -> None:
         or the directory cannot be written.
     """
     model = config.model
-    if config.export_model.format == "torch" and (model.cell != "lstm" or model.residual):
+    if config.export_model.format == "torch" and any(model[n] != v for n, v in PLAIN.items()):
         raise InputError(
             "config.export_model.format = torch",
             "is for the plain LSTM, and config.model has "
-            f"cell = {model.cell}, residual = {model.residual}",
+            + ", ".join(f"{name} = {model[name]}" for name in PLAIN),
             "export as safetensors or stablehlo",
         )
     best = load_best_model(config, workdir)

@@ -105,22 +105,33 @@ def _read(config: ConfigDict) -> Imported:
     place = f"weights {path}"
     weights = read_weights(path)
     _check_export(place, weights, config)
-    own = "embedding" in weights.arrays  # a name that no other program uses
+    # A name that no other program uses.
+    own = any(name.split(".")[0] == "embedding" for name in weights.arrays)
     params, names = (weights.arrays, {}) if own else from_torch(place, weights.arrays)
     vocabulary = read_vocabulary(config, weights)
-    if "embedding" in params and len(vocabulary) != len(params["embedding"]):
+    if "softmax.bias" in params and len(vocabulary) != len(params["softmax.bias"]):
         raise InputError(
             f"vocabulary of {len(vocabulary):,} tokens",
-            f"must have one for each of the {len(params['embedding']):,} rows of the embedding",
+            f"must have one for each of the {len(params['softmax.bias']):,} tokens of the model",
             "give the vocabulary of these weights as --config.import_model.vocabulary",
         )
     model = make_model(config.model, len(vocabulary))
     check_params(place, params, flat_shapes(model), names)
     if config.import_model.tokens == "file":
         return Imported(params, _no_text(vocabulary, config.data.level), 0)
+    if "embedding" not in model.row_params:
+        raise InputError(
+            "config.import_model.tokens = corpus",
+            f"cannot move tokens between the clusters of an {config.model.softmax} softmax",
+            "leave --config.import_model.tokens out: the model keeps its own tokens",
+        )
     corpus = read_corpus(config.data)
     moved = move_rows(params, model.row_params, vocabulary.tokens, corpus.vocabulary.tokens)
     return Imported(moved.params, corpus, moved.num_new)
+
+
+# Fields of the group `model`, besides rates, that another training may choose otherwise.
+_OF_TRAINING = ("backend", "dtype", "dropout_kind", "forget_gate_bias")
 
 
 def _check_export(place: str, weights: WeightsFile, config: ConfigDict) -> None:
@@ -128,9 +139,9 @@ def _check_export(place: str, weights: WeightsFile, config: ConfigDict) -> None:
     theirs = json.loads(weights.metadata.get("config", "{}"))
     ours = flatten(config)
     # What the shapes of arrays do not show, and names for what they do.
-    names = ("cell", "embed_dim", "hidden_dim", "num_layers", "residual")
+    names = (n for n in config.model if not (n in _OF_TRAINING or n.endswith("_rate")))
     for name in ("data.level", *(f"model.{n}" for n in names)):
-        if name in theirs and theirs[name] != ours[name]:
+        if name in theirs and theirs[name] != json.loads(json.dumps(ours[name])):
             raise InputError(
                 f"config.{name} = {ours[name]!r}",
                 f"{place} has {theirs[name]!r}",

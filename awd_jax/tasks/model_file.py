@@ -11,10 +11,9 @@ from ml_collections import ConfigDict
 from awd_jax.data.corpus import Corpus
 from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.errors import InputError
-from awd_jax.recipe import flatten
 from awd_jax.run import processes
 from awd_jax.run.checkpoint import Checkpoints
-from awd_jax.run.workdir import CHECKPOINTS, check_same, jax_settings
+from awd_jax.run.workdir import CHECKPOINTS, check_same, describe
 from awd_jax.train.backend import check_backend
 from awd_jax.train.language import read_corpus
 from awd_jax.train.problem import make_model
@@ -44,7 +43,7 @@ def load_best_model(config: ConfigDict, workdir: Path) -> BestModel:
         fields, tokens = best.identity
         with processes.together():
             check_backend(config.model)
-            ours = _of_model(flatten(config) | jax_settings())
+            ours = _of_model(describe(config, {}))
             check_same(f"workdir {workdir}", _of_model(fields), ours)
         model = make_model(config.model, len(tokens))
         shapes = jax.eval_shape(lambda: model.init_params(jax.random.key(0)))

@@ -106,23 +106,24 @@ def tune_dynamic(config: ConfigDict, workdir: Path) -> None:
         points.append(Point(dict(zip(DYNAMIC_NAMES, values, strict=True)), float(scored.nlls[0])))
         settings = ", ".join(f"{n} {v:g}" for n, v in points[-1].settings.items())
         nll = describe_nll(points[-1].nll, corpus.level)
-        leave_json(workdir, "tune_dynamic", _ranking(points))
+        leave_json(workdir, "tune_dynamic", ranking(points))
         output.say(f"{name} | {settings} | valid {nll} | {scored.seconds:.0f} s")
     _finish(workdir, "dynamic", points, corpus.level)
 
 
-def _ranked(points: list[Point]) -> list[Point]:
+def ranked(points: list[Point]) -> list[Point]:
     """Returns the points, the best first."""
     return sorted(points, key=lambda point: math.inf if math.isnan(point.nll) else point.nll)
 
 
-def _ranking(points: list[Point]) -> dict[str, Any]:
-    return {"points": [{**p.settings, **nll_result(p.nll)} for p in _ranked(points)]}
+def ranking(points: list[Point]) -> dict[str, Any]:
+    """Returns the points for a result file, the best first."""
+    return {"points": [{**p.settings, **nll_result(p.nll)} for p in ranked(points)]}
 
 
 def _finish(workdir: Path, group: str, points: list[Point], level: str) -> None:
     """Writes all points, and prints the best one as flags."""
-    best = _ranked(points)[0]
+    best = ranked(points)[0]
     flags = " ".join(f"--config.{group}.{name}={value}" for name, value in best.settings.items())
-    leave_json(workdir, f"tune_{group}", _ranking(points))
+    leave_json(workdir, f"tune_{group}", ranking(points))
     output.say(f"best of {len(points)} | valid {describe_nll(best.nll, level)} | {flags}")

@@ -28,7 +28,7 @@ def make_optimizer(
     return optax.chain(
         optax.clip_by_global_norm(config.max_grad_norm),
         optax.add_decayed_weights(config.weight_decay),
-        optax.scale_by_adam() if config.name == "adam" else optax.identity(),
+        optax.scale_by_adam(b1=config.adam_beta1) if config.name == "adam" else optax.identity(),
         descend(),
         nt_asgd(config.nonmono, average_from_start) if config.averaging else optax.identity(),
     )

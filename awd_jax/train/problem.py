@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from awd_jax.batches import Plan
+from awd_jax.errors import InputError
 from awd_jax.models import MODELS
 from awd_jax.models.contract import Model
 
@@ -26,6 +27,16 @@ class Problem(NamedTuple):
 
 
 def make_model(config: ConfigDict, vocab_size: int) -> Any:
-    """Builds the model of the config's group `model`, whose fields are those of its class."""
+    """Builds the model of the config's group `model`, whose fields are those of its class.
+
+    Raises:
+      InputError: its softmax has clusters beyond the vocabulary.
+    """
     fields = config.to_dict()
+    if fields["cutoffs"] and fields["cutoffs"][-1] >= vocab_size:
+        raise InputError(
+            f"config.model.cutoffs = {fields['cutoffs']}",
+            f"must lie below the {vocab_size:,} kinds of tokens",
+            "lower them, or drop the last ones",
+        )
     return MODELS[fields.pop("name")](vocab_size=vocab_size, **fields)

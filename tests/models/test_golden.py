@@ -11,8 +11,8 @@ import pytest
 
 from awd_jax.batches import Counts, Window
 from awd_jax.core import losses, masks
-from awd_jax.core.cells import LSTMState
 from awd_jax.core.gated import GatedParams
+from awd_jax.core.lstm import LSTMState
 from awd_jax.core.ntasgd import averaged_params, observe
 from awd_jax.core.softmax import TiedParams, tied_logits
 from awd_jax.models.recurrent import RecurrentLM

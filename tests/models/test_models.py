@@ -11,7 +11,7 @@ import pytest
 
 from awd_jax.batches import Counts, Window
 from awd_jax.core.cells import CELLS
-from awd_jax.core.softmax import HEADS
+from awd_jax.core.heads import HEADS
 from awd_jax.interchange.params import flatten_params
 from awd_jax.interchange.stablehlo import flatten_carry
 from awd_jax.models import MODELS
@@ -46,13 +46,27 @@ def recurrent(**fields):
     return Row(RecurrentLM(**{**sizes, **rates, **fields}))
 
 
+ADAPTIVE = {"softmax": "adaptive", "cutoffs": (4, 9), "div_val": 2}
+MIXTURE = {"softmax": "mixture", "num_components": 3, "latent_dropout_rate": 0.3}
+# Options of a cell; and a head, to have every cell and every head in few rows.
+OPTIONS = {
+    "qrnn": {"filter_width": 2, "last_hidden_dim": 10, **MIXTURE},
+    "mogrifier": {"mogrifier_rounds": 2, "mogrifier_rank": 3, **ADAPTIVE},
+}
 ROWS = {
-    **{f"recurrent-{cell}": recurrent(cell=cell) for cell in CELLS},
+    **{f"recurrent-{cell}": recurrent(cell=cell, **OPTIONS.get(cell, {})) for cell in CELLS},
     "recurrent-residual": recurrent(
         num_layers=3, hidden_dim=8, residual=True, backend="scan", input_weight_drop_rate=0.2
     ),
     "recurrent-elementwise": recurrent(
         dropout_kind="elementwise", forget_gate_bias=1.0, state_dropout_rate=0.3
+    ),
+    "recurrent-summed": recurrent(
+        hidden_dim=8,
+        sum_outputs=True,
+        dropout_kind="elementwise",
+        state_dropout_rate=0.3,
+        cap_input_gate=True,
     ),
 }
 each_row = pytest.mark.parametrize("name", ROWS)
@@ -113,7 +127,7 @@ def test_every_model_cell_and_head_has_a_row():
     kinds = {type(row.model) for row in ROWS.values()}
     assert kinds == {*MODELS.values()}
     assert {row.model.cell for row in ROWS.values()} == CELLS.keys()
-    assert HEADS.keys() == {"tied"}  # a model with another head is a row
+    assert {row.model.softmax for row in ROWS.values()} == HEADS.keys()
 
 
 # ---- text in, probabilities out ----
@@ -346,6 +360,6 @@ def test_one_two_and_four_replicas_take_the_same_step(name):
     window = window._replace(weights=weights, counts=counts)
     _, carry = jax.jit(model.log_probs)(params, make_window(seed=2).inputs, model.initial_carry(B))
     one, *more = (train(model, params, window, carry, n) for n in numbers)
-    assert not jnp.array_equal(*(flatten_params(p)["embedding"] for p in (one.params, params)))
+    assert not jnp.array_equal(*(jax.tree.leaves(p)[0] for p in (one.params, params)))
     for state in more:
         assert_close(state, one, rtol=1e-4)

@@ -174,9 +174,11 @@ def test_each_rate_governs_its_own_masks():
             for i, (d, h) in enumerate(((E, H), (H, H), (H, E)))
         },
     }
+    places["latent_dropout_rate"] = {".head": (1, B, 2 * E)}
     assert places.keys() == {f for f in RecurrentLM.__dataclass_fields__ if f.endswith("_rate")}
+    mixture = {"softmax": "mixture", "num_components": 2}
     for rate, expected in places.items():
-        drawn = draw(RecurrentLM(**SIZES, **{rate: 0.5}))
+        drawn = draw(RecurrentLM(**SIZES, **mixture, **{rate: 0.5}))
         leaves = jax.tree_util.tree_leaves_with_path(drawn)
         assert {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves} == expected
 
@@ -382,6 +384,14 @@ def test_a_forget_bias_is_that_of_the_initial_parameters_only():
         difference = biased[name].pop("b_x") - plain[name].pop("b_x")
         np.testing.assert_allclose(difference, np.repeat([0, 1, 0, 0], h), atol=1e-6)
     assert_trees_equal(biased, plain)
+
+
+def test_only_the_first_layer_has_the_filter_of_two():
+    model = RecurrentLM(**SIZES, cell="qrnn", filter_width=2)
+    params = jax.eval_shape(model.init_params, jax.random.key(0))
+    rows = [params[f"qrnn_{i}"]["w"].shape[0] for i in range(3)]
+    assert rows == [2 * E, H, H]
+    assert [state.x is None for state in model.initial_carry(B)] == [False, True, True]
 
 
 @pytest.mark.parametrize("cell", CELLS)

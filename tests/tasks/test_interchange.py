@@ -168,7 +168,7 @@ BAD_IMPORTS = {
     ),
     "depth": ({"model.num_layers": 4}, r"lstm_2.b_h\) has shape \[32\]: must be \[48\]"),
     "no vocabulary": ({"import_model.vocabulary": ""}, "have no vocabulary with them"),
-    "vocabulary of another size": ({"tokens": FASTAI_TOKENS[:-1]}, "each of the 24 rows"),
+    "vocabulary of another size": ({"tokens": FASTAI_TOKENS[:-1]}, "each of the 24 tokens"),
     "a token twice": ({"tokens": ("a", *FASTAI_TOKENS[1:])}, "more than once"),
     "no eos": ({"tokens": ("xxunk", "x", "y", *FASTAI_TOKENS[3:])}, "import_model.eos_token"),
     "no such eos": ({"import_model.eos_token": "stop"}, "'stop': is to be <eos> and is not in"),
@@ -226,19 +226,38 @@ def test_an_export_needs_a_trained_model(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_shapes_do_not_show_is_refused(exportable, tmp_path):
-    """A residual sum has no parameters."""
+@pytest.mark.parametrize("field", ["residual", "sum_outputs", "cap_input_gate"])
+def test_what_shapes_do_not_show_is_refused(exportable, tmp_path, field):
+    """Neither a sum nor a cap has parameters, and awd-lstm-lm has neither."""
     config, workdir = exportable
     TASKS["export_model"](config, workdir)
     config.import_model.path = str(tmp_path / "model.safetensors")
-    config.model.residual = True
-    with pytest.raises(
-        InputError, match=r"residual = True: .* has False; set --config.model.resid"
-    ):
+    config.model[field] = True
+    with pytest.raises(InputError, match=rf"{field} = True: .* has False; set --"):
         TASKS["import_model"](config, tmp_path / "run")
     config.export_model.format = "torch"
-    with pytest.raises(InputError, match=r"format = torch: is for the plain LSTM.*residual = True"):
+    with pytest.raises(InputError, match=rf"format = torch: is for the plain LSTM.*{field} = True"):
         TASKS["export_model"](config, workdir)
+
+
+def test_a_model_with_clusters_keeps_its_tokens(tmp_path):
+    config = make_tiny_config()
+    config.data.max_tokens = 300
+    config.model.update(softmax="adaptive", cutoffs=(4, 9), div_val=2)
+    config.import_model.path = str(tmp_path / "random.safetensors")
+    vocabulary = read_corpus(config.data).vocabulary
+    params = make_model(config.model, len(vocabulary)).init_params(jax.random.key(5))
+    metadata = {"vocabulary": json.dumps(vocabulary.tokens)}
+    write_safetensors(
+        tmp_path / "random.safetensors", flatten_params(jax.device_get(params)), metadata
+    )
+    run("import_model", config, tmp_path / "run")
+    best = load_best_model(config, tmp_path / "run")
+    assert best.vocabulary == vocabulary
+    jax.tree.map(np.testing.assert_array_equal, best.params, params)
+    config.import_model.tokens = "corpus"
+    with pytest.raises(InputError, match="cannot move tokens between the clusters"):
+        TASKS["import_model"](config, tmp_path / "other")
 
 
 def test_a_backend_that_is_not_there_is_refused(tmp_path):

@@ -101,7 +101,26 @@ def test_tuning_ranks_every_combination_and_names_the_best(run, capsys):
     assert "--config.dynamic.learning_rate=0.0001 " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("task", ["finetune", "cache", "dynamic", "tune_cache", "tune_dynamic"])
+def test_tuning_the_temperature_scores_as_evaluation_does(run, capsys):
+    TASKS["evaluate"](make_config(), run[0])
+    TASKS["tune_temperature"](make_config(), run[0])
+    result, evaluated = read(run[0], "tune_temperature"), read(run[0], "evaluate")
+    points = result["points"]
+    assert len(points) == 17
+    assert points[0] == min(points, key=lambda p: p["nll"])
+    assert result["temperature"] == points[0]["temperature"]
+    for split in ("valid", "test"):
+        static = result[split]["static"]["nll"]
+        assert static == pytest.approx(evaluated[f"{split}_nll"], rel=1e-6)
+    (unchanged,) = (p["nll"] for p in points if p["temperature"] == 1)
+    assert unchanged == pytest.approx(result["valid"]["static"]["nll"], rel=1e-6)
+    assert result["valid"]["tempered"]["nll"] == pytest.approx(points[0]["nll"], rel=1e-6)
+    assert f"best of 17 | temperature {result['temperature']:g}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "task", ["finetune", "cache", "dynamic", "tune_cache", "tune_dynamic", "tune_temperature"]
+)
 def test_without_a_trained_run_there_is_one_line_and_nothing_is_written(task, tmp_path):
     with pytest.raises(InputError, match="holds no checkpoints"):
         TASKS[task](make_config(), tmp_path / "run")

@@ -49,6 +49,21 @@ def test_evaluate_finds_what_training_found_and_training_again_changes_nothing(t
     assert "resumed in epoch 2" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["ptb_mos", "wt103_qrnn"])
+def test_every_task_takes_other_cells_and_softmaxes(name, tmp_path):
+    """Those of the quickstart are in test_stages.py."""
+    config = smoke(name)
+    config.train.num_samples = 0
+    config.dynamic.batch_size = 8
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam promotes silently
+        TASKS["train"](config, tmp_path / "run")
+    result = (tmp_path / "run" / "result.json").read_bytes()
+    for task in ("evaluate", "dynamic", "tune_temperature", "generate", "export_model"):
+        config.export_model.format = "stablehlo"
+        TASKS[task](config, tmp_path / "run")
+    assert (tmp_path / "run" / "evaluate.json").read_bytes() == result
+
+
 def test_a_run_may_go_on_with_a_cache_of_its_corpus_and_computes_the_same(tmp_path):
     config = smoke("quickstart")
     config.train.num_samples = 0

@@ -36,6 +36,21 @@ def test_adam_takes_the_weight_decay_into_its_gradient():
     np.testing.assert_allclose(update, [-0.5], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("beta1", "expected"), [(0.0, 0.5), (0.9, 0.5 * 0.01 / 0.19)])
+def test_the_step_of_adam_has_the_memory_that_the_config_says(beta1, expected):
+    """After gradients of 1 and -1, whose squares have a mean of 1."""
+    optimizer = make_optimizer(
+        make_config(name="adam", adam_beta1=beta1, max_grad_norm=9.0, weight_decay=0.0)
+    )
+    params = {"w": jnp.zeros(1)}
+    state = optimizer.init(params)
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam needs it
+        for grad in (1.0, -1.0):
+            grads = {"w": jnp.full(1, grad)}
+            updates, state = optimizer.update(grads, state, params, learning_rate=0.5)
+    np.testing.assert_allclose(updates["w"], [expected], rtol=1e-5)
+
+
 def test_the_rate_is_proportional_to_the_batch_where_the_config_says_so():
     config = make_config(learning_rate=30.0, base_batch_size=20)
     assert learning_rate(config, epoch=1, batch_size=20, num_plateaus=0) == 30
