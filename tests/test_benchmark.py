@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from awd_jax.core import softmax
+from awd_jax.core import blocks
 from awd_jax.recipe import flatten
 from configs import ptb
 from experiments import benchmark, benchmark_jax
@@ -51,7 +51,7 @@ def test_the_products_are_those_of_the_step():
 
 @pytest.mark.parametrize("kind", ["input products", "softmax products"])  # XLA counts no loop
 def test_the_bare_products_are_all_there(kind, monkeypatch):
-    monkeypatch.setattr(softmax, "BLOCK_LOGITS", 1)  # three blocks all the same
+    monkeypatch.setattr(blocks, "BLOCK_LOGITS", 1)  # three blocks all the same
     jax.clear_caches()
     programs = benchmark_jax.Products(SETTINGS, kind).programs
     costs = [p.func.lower(*p.args).compile().cost_analysis()["flops"] for p in programs]
