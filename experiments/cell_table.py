@@ -19,7 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 from experiments.arguments import at_least, some_of
-from experiments.large_vocabulary import peak_mib, zipf_ids
+from experiments.large_vocabulary import before_first_step
+from experiments.memory import peak_mib
 
 CELLS = {
     "lstm": {},
@@ -40,20 +41,13 @@ def work(cell: str, head: str, steps: int) -> dict[str, float]:
     """What one process measures."""
     import jax
 
-    from awd_jax.data import windows
     from awd_jax.recipe import check
-    from awd_jax.run.replicas import Replicas
-    from awd_jax.train.learner import Learner
-    from awd_jax.train.problem import make_model
     from configs import ptb_small
 
     config = ptb_small.get_config()
     config.model.update(cell=cell, softmax=head, **CELLS[cell], **HEADS[head])
     check(config)
-    learner = Learner(config, make_model(config.model, VOCAB_SIZE), Replicas(jax.devices()[:1]))
-    state = learner.put(learner.start_epoch(learner.init()))
-    stream = zipf_ids(VOCAB_SIZE, 71, 20)
-    plan = windows.even_plan(stream, 70, windows.padded_length(70, 70))
+    learner, state, plan = before_first_step(config, VOCAB_SIZE)
     state = jax.block_until_ready(learner.step(state, plan, 0, epoch=1))
     seconds = []
     for _ in range(steps):

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 from awd_jax.data.corpus import load_corpus
 from experiments.arguments import at_least
+from experiments.memory import peak_mib
 
 CHUNK = 1 << 20
 SPLITS = {"train": 1.0, "valid": 0.002, "test": 0.002}  # tokens, as a share of those of train
@@ -65,12 +66,6 @@ def write_text(path: Path, num_tokens: int, num_kinds: int, random: np.random.Ra
             ids[np.minimum(own * num_tokens // num_kinds - start, size - 2)] = own
             ids[-1] = num_kinds - 1
             file.write(b" ".join(map(kinds.__getitem__, ids.tolist())))
-
-
-def peak_mib() -> float:
-    """The largest resident set of this process so far."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def read(directory: Path, cache_dir: str) -> None:

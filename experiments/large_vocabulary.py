@@ -25,16 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 import numpy as np
 
 from experiments.arguments import at_least, program
+from experiments.memory import peak_mib
 
 V, D, CUTOFFS = 267_735, 400, (2_800, 20_000, 76_000)
-
-
-def peak_mib() -> int:
-    """The most memory that this process has had resident."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) // 1024
-    raise OSError("no VmHWM")
 
 
 def zipf_ids(vocab_size: int, num_steps: int, batch_size: int) -> np.ndarray:
@@ -78,23 +71,31 @@ def torch_step(targets: np.ndarray) -> Callable[[], Any]:
     return step
 
 
-def first_step(vocab_size: int, softmax: str) -> float:
-    """Seconds of the first step of the sizes of ptb.py."""
+def before_first_step(config: Any, vocab_size: int) -> tuple[Any, Any, Any]:
+    """A learner of the config's model, its state, and a plan of one window of 70 tokens."""
     import jax
 
     from awd_jax.data import windows
     from awd_jax.run.replicas import Replicas
     from awd_jax.train.learner import Learner
     from awd_jax.train.problem import make_model
+
+    learner = Learner(config, make_model(config.model, vocab_size), Replicas(jax.devices()[:1]))
+    state = learner.put(learner.start_epoch(learner.init()))
+    stream = zipf_ids(vocab_size, 71, 20)
+    return learner, state, windows.even_plan(stream, 70, windows.padded_length(70, 70))
+
+
+def first_step(vocab_size: int, softmax: str) -> float:
+    """Seconds of the first step of the sizes of ptb.py."""
+    import jax
+
     from configs import ptb
 
     config = ptb.get_config()
     config.model.softmax = softmax
     config.model.cutoffs = CUTOFFS if softmax == "adaptive" else ()
-    learner = Learner(config, make_model(config.model, vocab_size), Replicas(jax.devices()[:1]))
-    state = learner.put(learner.start_epoch(learner.init()))
-    stream = zipf_ids(vocab_size, 71, 20)
-    plan = windows.even_plan(stream, 70, windows.padded_length(70, 70))
+    learner, state, plan = before_first_step(config, vocab_size)
     started = time.perf_counter()
     jax.block_until_ready(learner.step(state, plan, 0, epoch=1))
     return time.perf_counter() - started

@@ -164,16 +164,13 @@ def _logits(cluster: Cluster, hs: Float[Array, "*N E"]) -> Float[Array, "*N C"]:
     return affine(hs, cluster.rows.T, cluster.bias)
 
 
-def _head_nll(own: tuple, head: Cluster, hs: Array, targets: Array, masks: None) -> Array:
-    del own, masks
-    return token_nll(_logits(head, hs), targets)
+def _nll(cluster: Cluster, hs: Float[Array, "N E"], targets: Int[Array, "N"]) -> Float[Array, "N"]:
+    return token_nll(_logits(cluster, hs), targets)
 
 
-def _tail_nll(
-    tail: Cluster, hs: Float[Array, "N E"], targets: Int[Array, "N"]
-) -> Float[Array, "N"]:
-    return token_nll(_logits(tail, hs), targets)
+def _num_logits(cluster: Cluster) -> int:
+    return len(cluster.rows)
 
 
-_sum_all = by_blocks(_head_nll, lambda head: len(head.rows))
-_sum_members = by_members(_tail_nll, lambda tail: len(tail.rows))
+_sum_all = by_blocks(lambda own, head, hs, targets, masks: _nll(head, hs, targets), _num_logits)
+_sum_members = by_members(_nll, _num_logits)

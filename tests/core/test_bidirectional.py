@@ -22,12 +22,6 @@ MADE = {
 each_cell = pytest.mark.parametrize("name", MADE)
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def normal_like(seed, tree):
     leaves, structure = jax.tree.flatten(tree)
     random = np.random.default_rng(seed)

@@ -26,12 +26,6 @@ each_one_road_row = pytest.mark.parametrize("row", ONE_ROAD.values(), ids=ONE_RO
 each_gated_cell = pytest.mark.parametrize("name", ["lstm", "gru", "cho_gru", "rnn"])
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def normal(seed, shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 

@@ -34,12 +34,6 @@ ROWS = {
 }
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 each_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 
 

@@ -17,12 +17,6 @@ DIMS = ((D, H), (H, H), (H, D))
 CELLS = (lstm(), gru(), lstm())
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def normal(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 
