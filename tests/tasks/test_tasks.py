@@ -8,7 +8,9 @@ import jax
 import pytest
 
 from awd_jax.errors import InputError
+from awd_jax.recipe import check
 from awd_jax.tasks import TASKS
+from awd_jax.train.problem import make_model
 
 NAMES = sorted({path.stem for path in Path("configs").glob("[a-z]*.py")} - {"default", "models"})
 
@@ -23,8 +25,26 @@ def smoke(name):
     return config
 
 
+def structure(name):
+    """What decides which code a recipe runs; other fields are numbers to it."""
+    config = smoke(name)
+    of_model = {n: v for n, v in config.model.items() if isinstance(v, str | bool)}
+    return str((config.optimizer.name, config.data.level, of_model))
+
+
+TRAINED = {structure(name): name for name in NAMES}  # one recipe of each structure
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_recipe_trains(name, tmp_path, capsys):
+def test_every_recipe_is_a_model_at_full_size(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    check(config)
+    model = make_model(config.model, 300_000)
+    assert jax.tree.leaves(jax.eval_shape(model.init_params, jax.random.key(0)))
+
+
+@pytest.mark.parametrize("name", TRAINED.values())
+def test_a_recipe_of_each_structure_trains(name, tmp_path, capsys):
     config = smoke(name)
     # optax's Adam promotes silently.
     with jax.numpy_dtype_promotion("standard" if config.optimizer.name == "adam" else "strict"):
@@ -49,8 +69,11 @@ def test_evaluate_finds_what_training_found_and_training_again_changes_nothing(t
     assert "resumed in epoch 2" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["ptb_mos", "wt103_qrnn"])
-def test_every_task_takes_other_cells_and_softmaxes(name, tmp_path):
+OTHERS = ("ptb_mos", "wt103_qrnn", "wt103_transformer_xl", "ptb_small_transformer")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_task_takes_other_models_and_softmaxes(name, tmp_path):
     """Those of the quickstart are in test_stages.py."""
     config = smoke(name)
     config.train.num_samples = 0
@@ -58,8 +81,10 @@ def test_every_task_takes_other_cells_and_softmaxes(name, tmp_path):
     with jax.numpy_dtype_promotion("standard"):  # optax's Adam promotes silently
         TASKS["train"](config, tmp_path / "run")
     result = (tmp_path / "run" / "result.json").read_bytes()
-    for task in ("evaluate", "dynamic", "tune_temperature", "generate", "export_model"):
-        config.export_model.format = "stablehlo"
+    (tmp_path / "lines.txt").write_text("the\n\nthe the\n")
+    config.score.update({"input": str(tmp_path / "lines.txt"), "output": str(tmp_path / "scores")})
+    config.export_model.format = "stablehlo"
+    for task in ("evaluate", "dynamic", "tune_temperature", "generate", "score", "export_model"):
         TASKS[task](config, tmp_path / "run")
     assert (tmp_path / "run" / "evaluate.json").read_bytes() == result
 
