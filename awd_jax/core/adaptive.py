@@ -23,7 +23,7 @@ from awd_jax.core import softmax
 from awd_jax.core.blocks import by_blocks, by_members
 from awd_jax.core.losses import token_nll
 from awd_jax.core.product import affine, product
-from awd_jax.core.softmax import Head, Table
+from awd_jax.core.softmax import Head, Own, Table
 
 
 class AdaptiveParams(NamedTuple):
@@ -32,6 +32,15 @@ class AdaptiveParams(NamedTuple):
     clusters: Float[Array, "K E"]  # the head's columns of all clusters but the first
     cluster_bias: Float[Array, "K"]
     bias: Float[Array, "V"]
+
+
+class ProjectedParams(NamedTuple):
+    """The same, where the first projection of the softmax is not that of the embedding."""
+
+    clusters: Float[Array, "K E"]
+    cluster_bias: Float[Array, "K"]
+    bias: Float[Array, "V"]
+    projection: Float[Array, "E E"]
 
 
 class AdaptiveTable(NamedTuple):
@@ -55,7 +64,9 @@ class Cluster(NamedTuple):
     projection: Float[Array, "F E"] | None
 
 
-def adaptive(cutoffs: tuple[int, ...], div_val: int = 1) -> Head:
+def adaptive(
+    cutoffs: tuple[int, ...], div_val: int = 1, untie_first_projection: bool = False
+) -> Head:
     """Returns the adaptive softmax, tied to its input. Features are as wide as the embedding.
 
     A loss computes the logits of a cluster for the tokens in it only, whose number a loop on the
@@ -65,15 +76,17 @@ def adaptive(cutoffs: tuple[int, ...], div_val: int = 1) -> Head:
       cutoffs: first id of each cluster but the first one, increasing and below V.
       div_val: cluster k has vectors of E / div_val^k features; 1 makes all as wide as the
         embedding, without projections.
+      untie_first_projection: the softmax projects to the first cluster's vectors with a matrix of
+        its own, as Dai et al. do on WikiText-103; for a div_val above 1.
     """
 
-    def init(
-        key: Key[Array, ""], vocab_size: int, feature_dim: int, embed_dim: int
-    ) -> AdaptiveParams:
-        del key
+    def init(key: Key[Array, ""], vocab_size: int, feature_dim: int, embed_dim: int) -> Own:
         softmax.check_widths("adaptive", feature_dim, embed_dim)
         k = len(cutoffs)
-        return AdaptiveParams(jnp.zeros((k, embed_dim)), jnp.zeros(k), jnp.zeros(vocab_size))
+        own = AdaptiveParams(jnp.zeros((k, embed_dim)), jnp.zeros(k), jnp.zeros(vocab_size))
+        if not untie_first_projection:
+            return own
+        return ProjectedParams(*own, _init_projection(key, embed_dim, embed_dim))
 
     def init_table(key: Key[Array, ""], vocab_size: int, embed_dim: int) -> Table:
         sizes = [b - a for a, b in itertools.pairwise((0, *cutoffs, vocab_size))]
@@ -82,9 +95,8 @@ def adaptive(cutoffs: tuple[int, ...], div_val: int = 1) -> Head:
         rows = tuple(map(softmax.init_embedding, keys, sizes, dims))
         if div_val == 1:
             return AdaptiveTable(rows)
-        # Vectors of any cluster have the same variance once they are mapped.
         projections = tuple(
-            jax.random.normal(k, (dim, embed_dim)) * dim**-0.5
+            _init_projection(k, dim, embed_dim)
             for k, dim in zip(projection_keys, dims, strict=True)
         )
         return ProjectedTable(rows, projections)
@@ -92,7 +104,12 @@ def adaptive(cutoffs: tuple[int, ...], div_val: int = 1) -> Head:
     return Head(init, softmax.no_masks, log_probs, sum_nll, init_table, look_up)
 
 
-def log_probs(own: AdaptiveParams, table: Table, hs: Float[Array, "*N E"]) -> Float[Array, "*N V"]:
+def _init_projection(key: Key[Array, ""], dim: int, embed_dim: int) -> Float[Array, "F E"]:
+    """Draws so that vectors of any cluster have the same variance once they are mapped."""
+    return jax.random.normal(key, (dim, embed_dim)) * dim**-0.5
+
+
+def log_probs(own: Own, table: Table, hs: Float[Array, "*N E"]) -> Float[Array, "*N V"]:
     """Returns the log-probability of every token, in nats."""
     head, *tails = _clusters(own, table)
     of_head = jax.nn.log_softmax(_logits(head, hs))
@@ -105,7 +122,7 @@ def log_probs(own: AdaptiveParams, table: Table, hs: Float[Array, "*N E"]) -> Fl
 
 
 def sum_nll(
-    own: AdaptiveParams,
+    own: Own,
     table: Table,
     hs: Float[Array, "T B E"],
     targets: Int[Array, "T B"],
@@ -147,7 +164,7 @@ def _first_ids(table: Table) -> list[int]:
     return list(itertools.accumulate(map(len, table.rows[:-1]), initial=0))
 
 
-def _clusters(own: AdaptiveParams, table: Table) -> list[Cluster]:
+def _clusters(own: Own, table: Table) -> list[Cluster]:
     """The head, whose last columns are those of the other clusters, and these."""
     rows, biases = list(table.rows), jnp.split(own.bias, _first_ids(table)[1:])
     rows[0] = jnp.concatenate([rows[0], own.clusters])
@@ -155,6 +172,8 @@ def _clusters(own: AdaptiveParams, table: Table) -> list[Cluster]:
     projections: list[Array | None] = [None] * len(rows)
     if isinstance(table, ProjectedTable):
         projections = list(table.projections)
+    if isinstance(own, ProjectedParams):
+        projections[0] = own.projection
     return [Cluster(*parts) for parts in zip(rows, biases, projections, strict=True)]
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.extend.random import threefry_2x32
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 
 class LayerMasks(NamedTuple):
@@ -36,13 +36,28 @@ class Masks(NamedTuple):
     head: Any = None  # from the `sample_masks` of the `Head`
 
 
+class Kept(NamedTuple):
+    """A mask in one byte an entry, for those with an entry at every step or pair of steps."""
+
+    is_kept: Bool[Array, "..."]
+    scale: Float[Array, ""]  # of what is kept: 1 / keep
+
+
 def no_masks(num_layers: int) -> Masks:
     """Returns the masks of evaluation: no dropout anywhere."""
     return Masks(embedding=None, input=None, layers=(LayerMasks(),) * num_layers)
 
 
-def apply(mask: Float[Array, "..."] | None, x: Float[Array, "..."]) -> Float[Array, "..."]:
+def pack(mask: Float[Array, "..."] | None, rate: float) -> Kept | None:
+    """Returns the same mask, drawn at this rate, in a quarter of the memory."""
+    return None if mask is None else Kept(mask > 0, jnp.float32(1 / (1 - rate)))
+
+
+def apply(mask: Float[Array, "..."] | Kept | None, x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Returns `mask * x` in the dtype of x, or `x` itself without a mask."""
+    if isinstance(mask, Kept):
+        kept = (x.astype(mask.scale.dtype) * mask.scale).astype(x.dtype)
+        return jnp.where(mask.is_kept, kept, 0)
     return x if mask is None else (mask * x.astype(mask.dtype)).astype(x.dtype)
 
 

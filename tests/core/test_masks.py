@@ -187,3 +187,13 @@ def test_evaluation_has_no_masks():
     none = masks.no_masks(3)
     assert not jax.tree.leaves(none)
     assert len(none.layers) == 3
+
+
+def test_a_packed_mask_is_the_same_in_a_byte_an_entry():
+    mask = masks.sample_elementwise(KEY, IDS, 3, 20, 0.3)
+    packed = masks.pack(mask, 0.3)
+    assert packed.is_kept.dtype == bool
+    xs = jax.random.normal(KEY, mask.shape)
+    np.testing.assert_allclose(masks.apply(packed, xs), masks.apply(mask, xs), rtol=1e-6)
+    assert masks.apply(packed, xs.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+    assert masks.pack(None, 0.0) is None

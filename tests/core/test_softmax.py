@@ -30,7 +30,7 @@ ROWS = {
     "tied": Row(tied()),
     "mixture": Row(mixture(3, latent_dropout_rate=0.4), feature_dim=7),
     "adaptive": Row(adaptive((4, 7))),
-    "adaptive-div_val": Row(adaptive((2, 5, 8), div_val=2), 8, 8),
+    "adaptive-div_val": Row(adaptive((2, 5, 8), 2, untie_first_projection=True), 8, 8),
 }
 
 
