@@ -3,5 +3,6 @@
 from typing import Any
 
 from awd_jax.models.recurrent import RecurrentLM
+from awd_jax.models.transformer import TransformerLM
 
-MODELS: dict[str, type[Any]] = {"recurrent": RecurrentLM}
+MODELS: dict[str, type[Any]] = {"recurrent": RecurrentLM, "transformer": TransformerLM}

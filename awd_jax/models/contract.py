@@ -27,6 +27,9 @@ class Model(Protocol):
     def init_params(self, key: Key[Array, ""]) -> Params:
         """Draws the parameters."""
 
+    def for_evaluation(self) -> "Model":
+        """Returns the model as evaluation and all tasks after training use it."""
+
     def initial_carry(self, batch_size: int) -> Carry:
         """Returns the carry before the first batch."""
 

@@ -1,10 +1,9 @@
 """Recurrent language models, such as the AWD-LSTM of Merity, Keskar and Socher (2018)."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
-from flax.serialization import from_state_dict, to_state_dict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
@@ -16,6 +15,7 @@ from awd_jax.core.parts import make_part
 from awd_jax.core.recurrence import Cell, residual
 from awd_jax.core.softmax import Head
 from awd_jax.core.unroll import Features, unroll_stack
+from awd_jax.models import scoring
 from awd_jax.models.contract import Carry, Params, Score
 
 
@@ -46,6 +46,7 @@ class RecurrentLM(nn.Module):
     num_components: int = 0
     cutoffs: tuple[int, ...] = ()
     div_val: int = 1
+    untie_first_projection: bool = False
     latent_dropout_rate: float = 0.0
     dropout_kind: Literal["locked", "elementwise"] = "locked"  # one mask per window, or per step
     embed_dropout_rate: float = 0.0
@@ -71,8 +72,7 @@ class RecurrentLM(nn.Module):
     @property
     def row_params(self) -> tuple[str, ...]:
         """Names of the parameters with one row per token."""
-        # The rows of an adaptive softmax are in several arrays.
-        return ("embedding", "softmax.bias") if self.softmax != "adaptive" else ("softmax.bias",)
+        return scoring.row_params(self.softmax)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -92,28 +92,19 @@ class RecurrentLM(nn.Module):
         return head
 
     def setup(self) -> None:  # noqa: D102
-        self.embedding = self._param(
-            "embedding", self.head.init_table, self.vocab_size, self.embed_dim
-        )
+        table_sizes = (self.vocab_size, self.embed_dim)
+        own_sizes = (self.vocab_size, self.feature_dim, self.embed_dim)
+        self.embedding = scoring.declare(self, "embedding", self.head.init_table, *table_sizes)
         self.layers = [
-            self._param(f"{self.cell}_{i}", cell.init, d, h)
+            scoring.declare(self, f"{self.cell}_{i}", cell.init, d, h)
             for i, (cell, (d, h)) in enumerate(zip(self.cells, self.layer_dims, strict=True))
         ]
-        self.own = self._param(
-            "softmax", self.head.init, self.vocab_size, self.feature_dim, self.embed_dim
-        )
-
-    def _param(self, name: str, init: Any, *sizes: int) -> Any:
-        """Declares a NamedTuple of parameters; flax stores it as a dict, so leaves have names."""
-        shapes = jax.eval_shape(lambda key: init(key, *sizes), jax.random.key(0))
-        return from_state_dict(
-            shapes, self.param(name, lambda key: to_state_dict(init(key, *sizes)))
-        )
+        self.own = scoring.declare(self, "softmax", self.head.init, *own_sizes)
 
     @nn.nowrap
     def init_params(self, key: Key[Array, ""]) -> Params:
-        """Draws the parameters; unlike flax's `init`, without an example batch."""
-        return self.init(key, method=lambda model: model.own)["params"]
+        """Draws the parameters."""
+        return scoring.init_params(self, key)
 
     @nn.nowrap
     def initial_carry(self, batch_size: int) -> Carry:
@@ -122,6 +113,11 @@ class RecurrentLM(nn.Module):
             cell.initial_state(batch_size, d, h, self.dtype)
             for cell, (d, h) in zip(self.cells, self.layer_dims, strict=True)
         )
+
+    @nn.nowrap
+    def for_evaluation(self) -> "RecurrentLM":
+        """Returns the model itself: without masks, it is the same in evaluation."""
+        return self
 
     @nn.nowrap
     def remembering(self, num_tokens: int) -> "RecurrentLM":
@@ -189,34 +185,14 @@ class RecurrentLM(nn.Module):
         self, params: Params, batch: Window, carry: Carry, masks: dropout.Masks | None = None
     ) -> Score:
         """Scores a window, without holding all of its logits in memory."""
-
-        def score(model: "RecurrentLM") -> Score:
-            features, after = model.features(batch.inputs, carry, masks, batch.length)
-            nll, token_nll = self.head.sum_nll(
-                model.own,
-                model.embedding,
-                features.dropped_hs,
-                batch.targets,
-                batch.weights,
-                None if masks is None else masks.head,
-            )
-            return Score(nll, jax.lax.stop_gradient(token_nll), features, after)
-
-        result: Any = self.apply({"params": params}, method=score)
-        return result
+        return scoring.score(self, params, batch, carry, masks)
 
     @nn.nowrap
     def log_probs(
         self, params: Params, inputs: Int[Array, "T B"], carry: Carry
     ) -> tuple[Float[Array, "T B V"], Carry]:
         """Returns the log-probability of every token after each input, in nats, and the carry."""
-
-        def log_probs(model: "RecurrentLM") -> tuple[Array, Carry]:
-            features, after = model.features(inputs, carry)
-            return self.head.log_probs(model.own, model.embedding, features.dropped_hs), after
-
-        result: Any = self.apply({"params": params}, method=log_probs)
-        return result
+        return scoring.log_probs(self, params, inputs, carry)
 
     def features(
         self,

@@ -19,6 +19,7 @@ from awd_jax.tasks.results import leave_json
 
 # What a model of awd-lstm-lm is.
 PLAIN = {
+    "name": "recurrent",
     "cell": "lstm",
     "softmax": "tied",
     "residual": False,
@@ -40,11 +41,13 @@ def export_model(config: ConfigDict, workdir: Path) -> None:
         or the directory cannot be written.
     """
     model = config.model
-    if config.export_model.format == "torch" and any(model[n] != v for n, v in PLAIN.items()):
+    if config.export_model.format == "torch" and any(
+        n not in model or model[n] != v for n, v in PLAIN.items()
+    ):
         raise InputError(
             "config.export_model.format = torch",
             "is for the plain LSTM, and config.model has "
-            + ", ".join(f"{name} = {model[name]}" for name in PLAIN),
+            + ", ".join(f"{name} = {model[name]}" for name in PLAIN if name in model),
             "export as safetensors or stablehlo",
         )
     best = load_best_model(config, workdir)

@@ -49,7 +49,7 @@ def load_best_model(config: ConfigDict, workdir: Path) -> BestModel:
         shapes = jax.eval_shape(lambda: model.init_params(jax.random.key(0)))
         params = jax.tree.map(jnp.asarray, checkpoints.restore_best_params(shapes))
     # Tasks compute in float32, the dtype of the parameters, whatever dtype training used.
-    model = model.clone(dtype=None)
+    model = model.clone(dtype=None).for_evaluation()
     return BestModel(model, params, Vocabulary(tokens), config.data.level, best.progress.step)
 
 
@@ -79,6 +79,11 @@ def check_vocabulary(name: str, tokens: tuple[str, ...], best: BestModel) -> Non
 
 
 def _of_model(fields: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a model is: its group, and its tokens; a task chooses its own randomness."""
+    """Returns what a model is: its group, and its tokens; a task chooses its own randomness,
+    and how much of a text it remembers."""
     names = ("data.level", "jax_enable_x64")
-    return {n: v for n, v in fields.items() if n.startswith("model.") or n in names}
+    return {
+        n: v
+        for n, v in fields.items()
+        if (n.startswith("model.") and not n.startswith("model.eval_")) or n in names
+    }

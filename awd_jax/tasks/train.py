@@ -82,6 +82,7 @@ def _report_result(config: ConfigDict, problem: Problem, trained: Trained, repor
         report.say(f"the source itself | {problem.describe_nll(problem.source_nll)}")
     if config.train.num_samples:
         vocabulary = Vocabulary(problem.vocabulary)
-        best = BestModel(problem.model, trained.params, vocabulary, config.data.level, step=0)
+        model = problem.model.for_evaluation()
+        best = BestModel(model, trained.params, vocabulary, config.data.level, step=0)
         for sentence in generate_sentences(best, config.train.num_samples, config.train.seed):
             report.say(f"> {sentence}")

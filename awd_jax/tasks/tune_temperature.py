@@ -25,6 +25,7 @@ from awd_jax.tasks.tune import Point, ranked, ranking
 
 # Log-probabilities held at once (64 MiB of float32), but at least those of one step.
 WINDOW_LOG_PROBS = 2**24
+MAX_STEPS = 1024  # of a window
 NAMES = ("static", "tempered")
 
 
@@ -61,6 +62,7 @@ def make_temperature_pass(
     ) -> Scored:
         batch_size = stream.shape[1]
         num_steps = max(1, window_log_probs // (batch_size * model.vocab_size))
+        num_steps = min(num_steps, MAX_STEPS)  # the scores of attention grow with its square
         carry = model.initial_carry(batch_size)
         bound = functools.partial(step, params)
         return run_pass(bound, carry, segments(stream, num_steps), 1, name)[1]

@@ -7,7 +7,10 @@ from ml_collections import ConfigDict
 from awd_jax.train.language import language_problem
 from awd_jax.train.problem import Problem
 
-PROBLEMS: dict[str, Callable[[ConfigDict], Problem]] = {"recurrent": language_problem}
+PROBLEMS: dict[str, Callable[[ConfigDict], Problem]] = {
+    "recurrent": language_problem,
+    "transformer": language_problem,
+}
 
 
 def make_problem(config: ConfigDict) -> Problem:

@@ -7,12 +7,12 @@ from awd_jax.errors import InputError
 
 
 def check_backend(config: ConfigDict) -> None:
-    """Checks that the backend of the config's group `model` can run on these devices.
+    """Checks that the backend of the config's group `model`, if it has one, can run here.
 
     Raises:
       InputError: cuDNN is asked for without a GPU, or with a dtype other than float32.
     """
-    if config.backend != "cudnn":
+    if "backend" not in config or config.backend != "cudnn":
         return
     fix = "leave it at auto, or set it to fast"
     if jax.default_backend() != "gpu":

@@ -58,7 +58,9 @@ class Trainer:
         self._agreement = Agreement(config.train, interruption, replicas)
         self._best_nll, self._num_plateaus = math.inf, 0
         self._learner = Learner(config, problem.model, replicas, is_finetuning=base is not None)
-        self._evaluate = make_evaluate(problem.model, replicas, self._check_in_evaluation)
+        self._evaluate = make_evaluate(
+            problem.model.for_evaluation(), replicas, self._check_in_evaluation
+        )
 
     def train(self) -> Trained:
         """Continues from the latest checkpoint to the last epoch, then tests the best model.

@@ -8,7 +8,9 @@ from awd_jax.data.synthetic import generate_corpus
 from awd_jax.errors import InputError
 from awd_jax.tasks.model_file import load_best_model, read_splits
 from awd_jax.train.language import read_corpus
+from configs import ptb_small_transformer_xl
 from tests.tasks.saved_model import TOKENS, make_config, save_model
+from tests.train.tiny import run_training
 
 
 def assert_scaled(params, state, factor):
@@ -88,3 +90,15 @@ def test_a_corpus_must_have_the_vocabulary_of_the_model(tmp_path):
     config.data.dir = str(tmp_path / "text")
     with pytest.raises(InputError, match="must have the vocabulary of the model"):
         read_splits(config, best)
+
+
+def test_how_much_a_transformer_remembers_is_chosen_anew(tmp_path):
+    config = ptb_small_transformer_xl.get_config("smoke")
+    config.data.max_tokens, config.train.num_epochs = 100, 1
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam promotes silently
+        run_training(config, tmp_path)
+    config.model.eval_memory_length = 33
+    assert load_best_model(config, tmp_path).model.memory_length == 33
+    config.model.memory_length = 11
+    with pytest.raises(InputError, match=r"model\.memory_length"):
+        load_best_model(config, tmp_path)

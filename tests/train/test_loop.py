@@ -12,6 +12,7 @@ from awd_jax.data.windows import WindowPlan
 from awd_jax.errors import DivergedError, InterruptedRunError
 from awd_jax.run.checkpoint import Checkpoints
 from awd_jax.train import learner
+from configs import ptb_small_transformer_xl
 from tests.forced import observe_no_progress
 from tests.train.course import assert_close, record_course
 from tests.train.tiny import make_tiny_config, run_training
@@ -212,16 +213,31 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [str(step + 1)]
 
 
-def test_a_run_in_bfloat16_is_resumed_bit_for_bit(tmp_path):
+def make_bfloat16_config():
     config = make_tiny_config()
-    config.model.dtype, config.train.num_epochs = "bfloat16", 2
+    config.model.dtype = "bfloat16"
+    return config
+
+
+def make_transformer_config():
+    config = ptb_small_transformer_xl.get_config("smoke")
+    config.data.max_tokens, config.train.num_devices = 500, 2
+    config.model.num_layers = 1
+    return config
+
+
+@pytest.mark.parametrize("make_config", [make_bfloat16_config, make_transformer_config])
+def test_such_a_run_is_resumed_bit_for_bit(make_config, tmp_path):
+    config = make_config()
+    config.train.num_epochs = 2
     config.train.checkpoint_minutes = 0.0
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    trained = run_training(config, tmp_path / "whole")
-    with pytest.raises(Killed):
-        run_training(config, tmp_path / "killed", killed_after(9))
-    resumed = run_training(config, tmp_path / "killed")
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam promotes silently
+        trained = run_training(config, tmp_path / "whole")
+        with pytest.raises(Killed):
+            run_training(config, tmp_path / "killed", killed_after(3))  # in the midst of an epoch
+        resumed = run_training(config, tmp_path / "killed")
     assert resumed.test_nll == trained.test_nll
     assert read_log(tmp_path / "killed") == read_log(tmp_path / "whole")
     assert {p.dtype for p in jax.tree.leaves(resumed.params)} == {np.dtype("float32")}
