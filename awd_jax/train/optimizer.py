@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -12,7 +13,7 @@ from awd_jax.core.ntasgd import nt_asgd
 def make_optimizer(
     config: ConfigDict, average_from_start: bool = False
 ) -> optax.GradientTransformationExtraArgs:
-    """Returns the chain clip, L2, (Adam), times -learning_rate, (averaging), in this order.
+    """Returns the chain clip, L2, (Adam), schedule, times -learning_rate, (averaging).
 
     So the gradients of AR and TAR are clipped but the L2 term is not, and the L2 term passes
     through Adam, as in torch's Adam.
@@ -29,9 +30,44 @@ def make_optimizer(
         optax.clip_by_global_norm(config.max_grad_norm),
         optax.add_decayed_weights(config.weight_decay),
         optax.scale_by_adam(b1=config.adam_beta1) if config.name == "adam" else optax.identity(),
+        *_of_updates(config),
         descend(),
         nt_asgd(config.nonmono, average_from_start) if config.averaging else optax.identity(),
     )
+
+
+def _of_updates(config: ConfigDict) -> list[optax.GradientTransformation]:
+    """The factors of the rate that a config has: the schedule's, and the embedding's."""
+    factors = []
+    if config.schedule != "constant" or config.warmup_steps:
+        factors.append(optax.scale_by_schedule(rate_schedule(config)))
+    if config.embed_rate_factor != 1:
+        scale = optax.scale(config.embed_rate_factor)
+        factors.append(optax.masked(scale, lambda params: {n: n == "embedding" for n in params}))
+    return factors
+
+
+def rate_schedule(config: ConfigDict) -> optax.Schedule:
+    """Returns the factor of the rate, from the number of updates before this one.
+
+    Update n of a warm-up has n / warmup_steps, so the first one is not lost.
+
+    Args:
+      config: the group `optimizer`.
+    """
+    warmup = config.warmup_steps
+    match config.schedule:
+        case "cosine":
+            num_steps = config.schedule_steps - warmup
+            after = optax.cosine_decay_schedule(1.0, num_steps, config.final_rate_factor)
+        case "inverse_sqrt":
+            after = lambda count: jnp.sqrt(max(warmup, 1) / (warmup + 1 + count))  # noqa: E731
+        case _:
+            after = optax.constant_schedule(1.0)
+    if not warmup:
+        return after
+    rising = optax.linear_schedule(1 / warmup, 1 + 1 / warmup, warmup)
+    return optax.join_schedules([rising, after], [warmup])
 
 
 def descend() -> optax.GradientTransformationExtraArgs:

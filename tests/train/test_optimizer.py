@@ -1,9 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from awd_jax.train.optimizer import learning_rate, make_optimizer
+from awd_jax.core.ntasgd import averaged_params
+from awd_jax.train.optimizer import learning_rate, make_optimizer, rate_schedule
 from configs import default
 
 
@@ -66,3 +68,54 @@ def test_the_rate_falls_to_a_tenth_after_each_decay_epoch():
 def test_the_rate_is_divided_by_four_for_each_plateau():
     config = make_config(learning_rate=20.0, plateau_factor=0.25)
     assert [learning_rate(config, 9, 20, num_plateaus=n) for n in range(3)] == [20, 5, 1.25]
+
+
+@pytest.mark.parametrize(
+    ("fields", "factors"),
+    [
+        ({}, {0: 1, 1000: 1}),
+        ({"warmup_steps": 4}, {0: 0.25, 1: 0.5, 3: 1, 4: 1, 900: 1}),
+        ({"schedule": "inverse_sqrt"}, {0: 1, 3: 0.5, 99: 0.1}),
+        (
+            {"schedule": "inverse_sqrt", "warmup_steps": 4},
+            {0: 0.25, 3: 1, 15: 0.5, 399: 0.1},
+        ),
+        ({"schedule": "cosine", "schedule_steps": 8}, {0: 1, 4: 0.5, 8: 0, 9: 0}),
+        (
+            {
+                "schedule": "cosine",
+                "warmup_steps": 2,
+                "schedule_steps": 10,
+                "final_rate_factor": 0.2,
+            },
+            {0: 0.5, 1: 1, 2: 1, 6: 0.6, 10: 0.2, 99: 0.2},
+        ),
+    ],
+)
+def test_a_schedule_gives_a_factor_for_each_update(fields, factors):
+    schedule = rate_schedule(make_config(**fields))
+    with jax.numpy_dtype_promotion("standard"):  # optax's schedules need it
+        got = [float(schedule(jnp.int32(count))) for count in factors]
+    np.testing.assert_allclose(got, list(factors.values()), rtol=1e-5, atol=1e-7)
+
+
+def test_every_update_moves_along_its_schedule_and_averages_what_it_reaches():
+    fields = {"schedule": "inverse_sqrt", "warmup_steps": 2, "weight_decay": 0.0}
+    optimizer = make_optimizer(make_config(**fields, max_grad_norm=9.0), average_from_start=True)
+    params = {"w": jnp.zeros(1)}
+    state, path = optimizer.init(params), []
+    for _ in range(3):
+        updates, state = optimizer.update({"w": -jnp.ones(1)}, state, params, learning_rate=2.0)
+        params = optax.apply_updates(params, updates)
+        path.append(float(params["w"][0]))
+    np.testing.assert_allclose(np.diff([0, *path]), [1, 2, 2 * (2 / 3) ** 0.5], rtol=1e-5)
+    average = averaged_params(state, params)
+    np.testing.assert_allclose(average["w"], [np.mean(path)], rtol=1e-5)
+
+
+def test_the_embedding_may_have_a_rate_of_its_own():
+    optimizer = make_optimizer(make_config(embed_rate_factor=2.0, weight_decay=0.0))
+    params = {"embedding": {"rows": jnp.zeros(1)}, "softmax": jnp.zeros(1)}
+    grads = jax.tree.map(lambda p: p + 0.1, params)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params, learning_rate=1.0)
+    np.testing.assert_allclose(updates["embedding"]["rows"], 2 * updates["softmax"], rtol=1e-6)
