@@ -86,12 +86,17 @@ class Enwik8(_CorpusBuilder):
     """The first 10^8 bytes of a Wikipedia dump (Hutter Prize), split 90 : 5 : 5."""
 
 
+class Text8(_CorpusBuilder):
+    """10^8 bytes of Wikipedia as lower-case letters and blanks (Mahoney), split 90 : 5 : 5."""
+
+
 _BUILDERS = {
     "ptb": Ptb,
     "ptb_char": PtbChar,
     "wikitext2": Wikitext2,
     "wikitext103": Wikitext103,
     "enwik8": Enwik8,
+    "text8": Text8,
 }
 
 

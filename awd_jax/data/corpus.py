@@ -48,8 +48,9 @@ def load_corpus(
     among what TFDS has prepared, and on the network.
 
     Args:
-      name: ptb, ptb_char, wikitext2, wikitext103, enwik8; synthetic, which is generated unless a
-        directory is given; or text, which is train.txt, valid.txt and test.txt in `directory`.
+      name: ptb, ptb_char, wikitext2, wikitext103, enwik8, text8; synthetic, which is generated
+        unless a directory is given; or text, which is train.txt, valid.txt and test.txt in
+        `directory`.
       directory: a directory with the files of the splits, "" for none.
       level: word, char or byte; a named corpus has only one.
       vocabulary: "train": the tokens of train and `<unk>`; other tokens of valid and test are

@@ -56,13 +56,14 @@ def test_wikitext_comes_from_its_archive(name, publish):
     assert read(builders.prepared_splits(name)) == [body.encode() for body in TEXTS.values()]
 
 
-def test_enwik8_is_cut_at_bytes(publish, monkeypatch):
+@pytest.mark.parametrize("name", ["enwik8", "text8"])
+def test_wikipedia_is_cut_at_bytes(name, publish, monkeypatch):
     body = bytes(range(256)) * 10
-    layout = (Part("enwik8", 0, 2000), Part("enwik8", 2000, 2300), Part("enwik8", 2300, 2560))
-    source = publish("enwik8", {"enwik8": body}, "enwik8.zip")
-    monkeypatch.setitem(SOURCES, "enwik8", source._replace(layouts=(layout,)))
-    assert read(builders.prepared_splits("enwik8")) == [body[:2000], body[2000:2300], body[2300:]]
-    corpus = load_corpus("enwik8", "", "byte", "all", 0, "")
+    layout = (Part(name, 0, 2000), Part(name, 2000, 2300), Part(name, 2300, 2560))
+    source = publish(name, {name: body}, f"{name}.zip")
+    monkeypatch.setitem(SOURCES, name, source._replace(layouts=(layout,)))
+    assert read(builders.prepared_splits(name)) == [body[:2000], body[2000:2300], body[2300:]]
+    corpus = load_corpus(name, "", "byte", "all", 0, "")
     assert len(corpus.vocabulary) == 256
     assert [len(corpus.train), len(corpus.valid), len(corpus.test)] == [2001, 301, 261]
 
