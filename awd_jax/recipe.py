@@ -8,7 +8,7 @@ from awd_jax.data.corpus import NAMES
 from awd_jax.data.text import LEVELS
 from awd_jax.data.windows import SHORTEST
 from awd_jax.errors import InputError
-from awd_jax.model_rules import MODEL_RULES, check_recurrent
+from awd_jax.model_rules import CHECKS, MODEL_RULES
 from awd_jax.rules import (
     COUNT,
     COUNT_OR_0,
@@ -49,6 +49,11 @@ RULES = {
     "optimizer.name": one_of("sgd", "adam"),
     "optimizer.learning_rate": POSITIVE,
     "optimizer.adam_beta1": SHARE,
+    "optimizer.schedule": one_of("constant", "cosine", "inverse_sqrt"),
+    "optimizer.warmup_steps": COUNT_OR_0,
+    "optimizer.schedule_steps": COUNT_OR_0,
+    "optimizer.final_rate_factor": SHARE,
+    "optimizer.embed_rate_factor": POSITIVE,
     "optimizer.base_batch_size": COUNT_OR_0,
     "optimizer.max_grad_norm": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
@@ -142,10 +147,13 @@ def check(config: ConfigDict) -> None:
     rules = rules_of(*(name for name in MODEL_RULES if name == flat.get("model.name")))
     for name in rules:
         if name not in flat:
+            of_model = name.startswith("model.")
             raise InputError(
                 f"config.{name}",
                 "is missing",
-                "start from configs/default.py, which has every field",
+                f"give a recipe of this model, {flat['model.name']}, as --config"
+                if of_model and "model.name" in flat
+                else "start from configs/default.py, which has every field",
             )
     for name in sorted(flat, key=lambda name: name != "model.name"):  # it decides the others
         if name not in rules:
@@ -168,5 +176,22 @@ def check(config: ConfigDict) -> None:
             "is for adam, and config.optimizer.name = sgd",
             "leave --config.optimizer.adam_beta1 out",
         )
-    if flat["model.name"] == "recurrent":
-        check_recurrent(config.model)
+    _check_schedule(config.optimizer)
+    CHECKS[config.model.name](config.model)
+
+
+def _check_schedule(optimizer: ConfigDict) -> None:
+    is_cosine = optimizer.schedule == "cosine"
+    if is_cosine and optimizer.schedule_steps <= optimizer.warmup_steps:
+        raise InputError(
+            f"config.optimizer.schedule_steps = {optimizer.schedule_steps}",
+            f"must be more than warmup_steps = {optimizer.warmup_steps}: the cosine ends there",
+            "set --config.optimizer.schedule_steps to the updates of the whole run",
+        )
+    for name in ("schedule_steps", "final_rate_factor"):
+        if optimizer[name] and not is_cosine:
+            raise InputError(
+                f"config.optimizer.{name} = {optimizer[name]}",
+                f"is for cosine, and config.optimizer.schedule = {optimizer.schedule}",
+                f"leave --config.optimizer.{name} out",
+            )

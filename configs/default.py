@@ -11,7 +11,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = "default"  # of the run, whose workdir is runs/<name> unless --workdir is given
 
     config.data = data = ConfigDict()
-    data.corpus = "text"  # ptb, ptb_char, wikitext2, wikitext103, enwik8, synthetic, or text:
+    # ptb, ptb_char, wikitext2, wikitext103, enwik8, text8, synthetic; or text, from data.dir
+    data.corpus = "text"
     data.dir = ""  # a directory with train.txt, valid.txt, test.txt; "" looks the corpus up
     data.level = "word"  # what a token is: word, char or byte
     data.vocabulary = "train"  # tokens of train (others become <unk>), or all: of the three splits
@@ -28,6 +29,13 @@ def get_config(variant: str = "") -> ConfigDict:
     optimizer.base_batch_size = 0
     optimizer.max_grad_norm = 0.25  # clip the global norm of the gradient, before weight decay
     optimizer.weight_decay = 1.2e-6  # L2: adds this times the parameters to the clipped gradient
+    # A factor of the rate that every update changes: constant; cosine, from 1 down to
+    # final_rate_factor at update schedule_steps; inverse_sqrt, (warmup_steps / update)^(1/2).
+    optimizer.schedule = "constant"
+    optimizer.warmup_steps = 0  # updates in which it rises in proportion to 1, before all that
+    optimizer.schedule_steps = 0  # cosine: updates, warm-up included
+    optimizer.final_rate_factor = 0.0  # cosine: at the end, and after it
+    optimizer.embed_rate_factor = 1.0  # the rate of the embedding is that of the others times this
     optimizer.decay_epochs = ()  # after each of these epochs the rate is divided by 10
     optimizer.plateau_factor = 1.0  # the rate is multiplied by this when valid is no new best
     optimizer.averaging = True  # NT-ASGD: average the iterates once validation stops improving
@@ -132,13 +140,9 @@ def apply_variant(config: ConfigDict, variant: str) -> ConfigDict:
     config.data.corpus = "synthetic"
     config.data.max_tokens = 4000
     config.data.cache_dir = ""
-    config.model.embed_dim = 16
-    config.model.hidden_dim = 16 if config.model.sum_outputs else 24
-    config.model.mogrifier_rank = min(config.model.mogrifier_rank, 4)
-    if config.model.last_hidden_dim:
-        config.model.last_hidden_dim = 20
-    if config.model.cutoffs:
-        config.model.cutoffs = (10, 20)
+    models.shrink(config.model)
+    config.optimizer.warmup_steps = min(config.optimizer.warmup_steps, 5)
+    config.optimizer.schedule_steps = min(config.optimizer.schedule_steps, 100)
     config.train.batch_size = 8
     config.train.bptt = 16
     config.train.num_epochs = 2

@@ -2,6 +2,9 @@
 
 from ml_collections import ConfigDict
 
+# float32 or bfloat16: activations and products. Parameters, averages and losses are float32.
+DTYPE = "float32"
+
 
 def recurrent() -> ConfigDict:
     """Returns the fields of a recurrent language model, as for the AWD-LSTM on Penn Treebank."""
@@ -29,6 +32,7 @@ def recurrent() -> ConfigDict:
     model.num_components = 0  # mixture: softmaxes, K
     model.cutoffs = ()  # adaptive: first id of each cluster but the first; ids fall in frequency
     model.div_val = 1  # adaptive: vectors of cluster k have embed_dim / div_val^k features
+    model.untie_first_projection = False  # adaptive: the softmax has its own first projection
     # Drop probabilities in [0, 1); every mask is drawn before the window.
     model.dropout_kind = "locked"  # one mask for all steps; elementwise: one per step
     model.embed_dropout_rate = 0.1  # whole word types, at the look-up
@@ -39,6 +43,66 @@ def recurrent() -> ConfigDict:
     model.state_dropout_rate = 0.0  # h where it enters the recurrent products; always locked
     model.weight_drop_rate = 0.5  # single weights of w_h; of a QRNN, all but its biases
     model.input_weight_drop_rate = 0.0  # single weights of w_x
-    # float32 or bfloat16: activations and products. Parameters, averages and losses are float32.
-    model.dtype = "float32"
+    model.dtype = DTYPE
     return model
+
+
+def transformer() -> ConfigDict:
+    """Returns the fields of a Transformer-XL, as for Penn Treebank; see also `plain`."""
+    model = ConfigDict()
+    model.name = "transformer"
+    # relative (Transformer-XL), or absolute: the text falls into segments, of a window in training
+    # and of eval_memory_length tokens in evaluation.
+    model.positions = "relative"
+    model.embed_dim = 400  # features of the embedding and of every layer
+    model.num_layers = 12
+    model.num_heads = 10
+    model.head_dim = 40  # features of a head
+    model.inner_dim = 1024  # features between the two products of a layer
+    model.share_biases = True  # relative: u and v are the same in all layers
+    model.norm_first = False  # norms come before attention and products, not after the sums
+    model.memory_length = 70  # M: tokens before the window that a layer reads, in training
+    model.clamp_length = 0  # relative: larger distances count as this one, in training; 0: none
+    model.same_length = False  # relative: in training each token sees the M latest, and not more
+    # In evaluation and all tasks after training, each token sees this many, its own among them.
+    model.eval_memory_length = 280
+    model.eval_clamp_length = 0  # relative: as clamp_length, in evaluation
+    model.softmax = "tied"  # tied, mixture or adaptive: as of a recurrent model
+    model.num_components = 0  # mixture: softmaxes, K
+    model.cutoffs = ()  # adaptive: first id of each cluster but the first; ids fall in frequency
+    model.div_val = 1  # adaptive: vectors of cluster k have embed_dim / div_val^k features
+    model.untie_first_projection = False  # adaptive: the softmax has its own first projection
+    # Drop probabilities in [0, 1); every mask is drawn before the window.
+    model.dropout_kind = "locked"  # one mask for all steps; elementwise: one per step
+    model.embed_dropout_rate = 0.15  # whole word types, at the look-up
+    model.input_dropout_rate = 0.65  # after the embedding, and of relative positions
+    model.attention_dropout_rate = 0.3  # of the weights of attention; always one per step
+    model.attended_dropout_rate = 0.3  # of what attention puts out
+    model.feedforward_dropout_rate = 0.25  # after each of the two products of a layer
+    model.output_dropout_rate = 0.6  # after the last layer
+    model.latent_dropout_rate = 0.0  # mixture: the latents; always locked
+    model.weight_drop_rate = 0.0  # single weights, of w_q, w_k, w_v and w_r
+    model.dtype = DTYPE
+    return model
+
+
+def plain(model: ConfigDict, segment: int) -> None:
+    """Makes a Transformer-XL the plain Transformer, whose segments in evaluation are this long."""
+    model.positions = "absolute"
+    model.memory_length = 0
+    model.eval_memory_length = segment
+
+
+def shrink(model: ConfigDict) -> None:
+    """Makes a model tiny, for the variant `smoke`; options stay what they are."""
+    model.embed_dim = 16
+    if model.name == "transformer":
+        model.num_layers, model.num_heads, model.head_dim, model.inner_dim = 2, 2, 6, 24
+        model.memory_length = min(model.memory_length, 10)
+        model.eval_memory_length = 20
+    else:
+        model.hidden_dim = 16 if model.sum_outputs else 24
+        model.mogrifier_rank = min(model.mogrifier_rank, 4)
+        model.last_hidden_dim = 20 if model.last_hidden_dim else 0
+    if model.cutoffs:
+        model.cutoffs = (10, 20)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from awd_jax import recipe
 from awd_jax.errors import InputError
 from awd_jax.models import MODELS
-from configs import default, models
+from configs import default, models, ptb_transformer_xl
 
 NAMES = sorted(path.stem for path in Path("configs").glob("[a-z]*.py") if path.stem != "models")
 ROUNDS = {"mogrifier_rounds": 5, "mogrifier_rank": 8}
@@ -25,6 +25,13 @@ def test_a_missing_field_is_named():
     config = default.get_config()
     del config.train.bptt
     with pytest.raises(InputError, match=r"config\.train\.bptt: is missing"):
+        recipe.check(config)
+
+
+def test_a_recipe_of_another_model_is_asked_for():
+    config = ptb_transformer_xl.get_config()
+    config.model.name = "recurrent"
+    with pytest.raises(InputError, match=r"model.cell: is missing; give a recipe of .* recurrent"):
         recipe.check(config)
 
 
@@ -136,6 +143,53 @@ def test_a_mogrifier_needs_rounds_and_a_rank(field):
     recipe.check(config)
     config.model[field] = 0
     with pytest.raises(InputError, match=rf"{field} = 0: is needed where config.model.cell = mogr"):
+        recipe.check(config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"schedule": "cosine"}, r"schedule_steps = 0: must be more than warmup_steps = 0"),
+        (
+            {"schedule": "cosine", "schedule_steps": 9, "warmup_steps": 9},
+            r"schedule_steps = 9: must be more than warmup_steps = 9",
+        ),
+        ({"schedule_steps": 9}, r"schedule_steps = 9: is for cosine, and .*schedule = constant"),
+        (
+            {"schedule": "inverse_sqrt", "final_rate_factor": 0.5},
+            r"final_rate_factor = 0.5: is for cosine, and .*schedule = inverse_sqrt",
+        ),
+    ],
+)
+def test_a_schedule_has_what_it_needs_and_no_more(fields, rule):
+    config = default.get_config()
+    config.optimizer.update(fields)
+    with pytest.raises(InputError, match=rule):
+        recipe.check(config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"embed_dim": 7}, "embed_dim = 7: must be an even number"),
+        ({"eval_memory_length": 0}, "eval_memory_length = 0: must be a whole number"),
+        ({"positions": "absolute", "clamp_length": 5}, "clamp_length = 5: is for relative"),
+        ({"positions": "absolute", "share_biases": False}, "share_biases = False: is for relative"),
+        ({"memory_length": 0, "same_length": True}, "same_length = True: is as many"),
+        ({"untie_first_projection": True}, "untie_first_projection = True: is for softmax adap"),
+        (
+            {"softmax": "adaptive", "cutoffs": (5,), "untie_first_projection": True},
+            "untie_first_projection = True: is for a div_val above 1",
+        ),
+        ({"softmax": "adaptive", "cutoffs": (5, 9), "div_val": 30}, "div_val = 30: leaves the las"),
+        ({"softmax": "mixture"}, "num_components = 0: is needed"),
+    ],
+)
+def test_fields_of_a_transformer_that_do_not_go_together_are_refused(fields, rule):
+    config = ptb_transformer_xl.get_config()
+    recipe.check(config)
+    config.model.update(fields)
+    with pytest.raises(InputError, match=rf"config.model.{rule}"):
         recipe.check(config)
 
 
