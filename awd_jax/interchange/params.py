@@ -12,7 +12,7 @@ from awd_jax.models.contract import Model, Params
 
 FlatParams = dict[str, Any]  # arrays, or their shapes and dtypes, by name
 _FIX = (
-    "give the whole model, and set --config.model.cell, embed_dim, hidden_dim and num_layers to its"
+    "give the whole model, and set --config.model.embed_dim, num_layers and its other sizes to it"
 )
 
 

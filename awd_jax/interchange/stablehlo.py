@@ -12,10 +12,11 @@ from awd_jax.models.recurrent import RecurrentLM
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
-FlatCarry = dict[str, Any]  # arrays [B, H]: "0.h" and "0.c" of layer 0, "1.h" of layer 1, ...
+# Arrays [B, ...] by their path: "0.h" and "0.c" of layer 0, "1.h" of layer 1, ...; "memory.0", ...
+FlatCarry = dict[str, Any]
 
 
-def export_program(model: RecurrentLM) -> bytes:
+def export_program(model: Any) -> bytes:
     """Serialises (params, carry, inputs) -> (log_probs, carry) for any T and B.
 
     The parameters are an argument, a flat dict as in a safetensors file, rather than constants of
@@ -29,10 +30,11 @@ def export_program(model: RecurrentLM) -> bytes:
         log_probs, carry = program.call(params, carry, inputs)
 
     with `inputs` int32 [T, B], `log_probs` float32 [T, B, V] in nats for the token after each
-    input, and a carry of zeros [B, H] at the start of a text.
+    input, and at the start of a text a carry of zeros, whose shapes `program.in_avals` has.
     """
 
-    model = model.clone(backend="scan")  # runs on every platform and for every size
+    if isinstance(model, RecurrentLM):
+        model = model.clone(backend="scan")  # runs on every platform and for every size
     num_steps, batch_size = export.symbolic_shape("T, B")
     carry = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype),

@@ -11,7 +11,8 @@ from awd_jax.files import read_text
 
 _FIX = (
     "convert the list where it comes from: json.dump(list(ITOS), open('vocabulary.json', 'w')); "
-    "awd-lstm-lm has it as corpus.dictionary.idx2word, fastai as itos or dls.vocab"
+    "awd-lstm-lm has it as corpus.dictionary.idx2word, fastai as itos or dls.vocab, Transformer-XL "
+    "as corpus.vocab.idx2sym"
 )
 _FASTAI_PADDING = "xxfake"  # repeated until the size is a multiple of 8
 

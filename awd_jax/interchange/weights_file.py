@@ -81,8 +81,8 @@ def _read_torch(path: Path) -> WeightsFile:
         raise InputError(
             f"weights {path}",
             "holds pickled objects, which could run any code",
-            "where it comes from, load it and torch.save(model.state_dict(), ...); awd-lstm-lm "
-            "saves a list [model, criterion, optimizer], of which the model is the first",
+            "where it comes from, load it and torch.save(model.state_dict(), ...); Transformer-XL "
+            "saves the model, awd-lstm-lm a list [model, criterion, optimizer]",
         ) from error
     except Exception as error:  # torch raises many kinds
         raise InputError(

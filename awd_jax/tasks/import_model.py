@@ -22,7 +22,8 @@ from awd_jax.interchange.params import (
     move_rows,
     unflatten_params,
 )
-from awd_jax.interchange.torch_layout import from_torch
+from awd_jax.interchange.torch_layout import FromTorch, from_torch
+from awd_jax.interchange.transformer_layout import from_transformer, is_transformer
 from awd_jax.interchange.weights_file import WeightsFile, read_weights
 from awd_jax.recipe import flatten
 from awd_jax.run.checkpoint import Checkpoints
@@ -69,7 +70,8 @@ def import_model(config: ConfigDict, workdir: Path) -> None:
     params = jax.tree.map(jnp.asarray, unflatten_params(imported.params))
     valid_nll = None
     if len(corpus.valid):
-        valid_nll = make_evaluate(model, replicas)(params, corpus_problem(config, corpus).valid)
+        evaluate = make_evaluate(model.for_evaluation(), replicas)
+        valid_nll = evaluate(params, corpus_problem(config, corpus).valid)
         if not math.isfinite(valid_nll):
             raise InputError(
                 f"validation loss {valid_nll}", "must be finite", "give a model that has converged"
@@ -107,7 +109,12 @@ def _read(config: ConfigDict) -> Imported:
     _check_export(place, weights, config)
     # A name that no other program uses.
     own = any(name.split(".")[0] == "embedding" for name in weights.arrays)
-    params, names = (weights.arrays, {}) if own else from_torch(place, weights.arrays)
+    if own:
+        params, names = FromTorch(weights.arrays, {})
+    elif is_transformer(weights.arrays):
+        params, names = from_transformer(place, weights.arrays, config.model.cutoffs)
+    else:
+        params, names = from_torch(place, weights.arrays)
     vocabulary = read_vocabulary(config, weights)
     if "softmax.bias" in params and len(vocabulary) != len(params["softmax.bias"]):
         raise InputError(
@@ -131,7 +138,10 @@ def _read(config: ConfigDict) -> Imported:
 
 
 # Fields of the group `model`, besides rates, that another training may choose otherwise.
-_OF_TRAINING = ("backend", "dtype", "dropout_kind", "forget_gate_bias")
+_OF_TRAINING = (
+    *("backend", "dtype", "dropout_kind", "forget_gate_bias"),
+    *("memory_length", "clamp_length", "same_length", "eval_memory_length", "eval_clamp_length"),
+)
 
 
 def _check_export(place: str, weights: WeightsFile, config: ConfigDict) -> None:

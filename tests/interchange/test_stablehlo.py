@@ -14,6 +14,7 @@ from awd_jax.interchange.params import flatten_params
 from awd_jax.interchange.stablehlo import export_program, flatten_carry
 from awd_jax.interchange.weights_file import write_safetensors
 from awd_jax.models.recurrent import RecurrentLM
+from awd_jax.models.transformer import TransformerLM
 
 MODEL = RecurrentLM(vocab_size=11, embed_dim=6, hidden_dim=8, num_layers=3)
 
@@ -58,6 +59,22 @@ def test_a_model_of_any_cell_is_exported_with_its_carry_by_name(cell):
     log_probs, carry = program.call(flatten_params(params), flatten_carry(start), tokens)
     parts = [part for part, leaf in start[0]._asdict().items() if leaf is not None]
     assert carry.keys() == {f"{i}.{part}" for i in range(2) for part in parts}
+    expected, after = model.log_probs(params, tokens, start)
+    np.testing.assert_allclose(log_probs, expected, rtol=1e-5, atol=1e-6)
+    for name, leaf in flatten_carry(after).items():
+        np.testing.assert_allclose(carry[name], leaf, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("positions", ["relative", "absolute"])
+def test_a_transformer_is_exported_with_its_memory(positions):
+    sizes = {"embed_dim": 8, "num_layers": 2, "num_heads": 2, "head_dim": 3, "inner_dim": 9}
+    model = TransformerLM(vocab_size=11, positions=positions, **sizes).remembering(3)
+    params = model.init_params(jax.random.key(0))
+    program = jax.export.deserialize(bytearray(export_program(model)))
+    start = model.initial_carry(3)
+    tokens = jnp.asarray(np.random.default_rng(0).integers(11, size=(4, 3)), jnp.int32)
+    log_probs, carry = program.call(flatten_params(params), flatten_carry(start), tokens)
+    assert carry.keys() == {"memory.0", "memory.1", "num_filled"}
     expected, after = model.log_probs(params, tokens, start)
     np.testing.assert_allclose(log_probs, expected, rtol=1e-5, atol=1e-6)
     for name, leaf in flatten_carry(after).items():

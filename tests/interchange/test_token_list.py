@@ -47,6 +47,7 @@ class Bomb:
 
 BAD_FILES = {
     "v.pkl": (pickle.dumps([Bomb()]), "json.dump"),
+    "vocab.bin": (pickle.dumps({"idx2sym": [Bomb()]}, protocol=2), "not UTF-8; .*vocab.idx2sym"),
     "blank.txt": (b"a\n\nb\n", "line 2: is blank"),
     "uniq.txt": (b"   5012 the\n     99 <eos>\n", "is a token and its count; keep"),
     "counts.txt": (b"the 5012\n<eos> 99\na\t7\n", "'the 5012' is a token and its count; keep"),

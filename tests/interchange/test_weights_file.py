@@ -102,8 +102,10 @@ class TestTorch:
         for name, array in ARRAYS.items():
             assert arrays[name].tobytes() == array.tobytes()
 
-    def test_pickled_objects_are_refused(self, torch, tmp_path):
-        torch.save([Model(), None, None], tmp_path / "m.pt")
+    @pytest.mark.parametrize("whole", [[Model(), None, None], Model()])
+    @pytest.mark.parametrize("old_format", [False, True])
+    def test_pickled_objects_are_refused(self, torch, whole, old_format, tmp_path):
+        torch.save(whole, tmp_path / "m.pt", _use_new_zipfile_serialization=not old_format)
         with pytest.raises(InputError, match=r"pickled objects.*model.state_dict\(\)"):
             read_weights(tmp_path / "m.pt")
 

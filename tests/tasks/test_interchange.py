@@ -15,7 +15,7 @@ from awd_jax.tasks.model_file import load_best_model
 from awd_jax.train.language import read_corpus
 from awd_jax.train.problem import make_model
 from configs import default
-from tests.interchange.golden import load_golden, save_state
+from tests.interchange.golden import load_golden, load_transformer, save_state
 from tests.train.tiny import make_tiny_config
 
 FASTAI_TOKENS = ("xxunk", "xxpad", "xxbos", "xxeos", *"abcdefghijklmnop", "w x", "\n") + (
@@ -191,6 +191,14 @@ def test_a_bad_import_is_one_line_and_writes_nothing(what, tmp_path):
         TASKS["import_model"](config, tmp_path / "run")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_names_in_a_file_tell_a_transformer(tmp_path):
+    config = make_tiny_config()
+    state = load_transformer("one_softmax").state | {"r_emb": np.zeros(3)}
+    config.import_model.path = str(save_state(tmp_path / "xl.safetensors", state))
+    with pytest.raises(InputError, match="r_emb: is not part of a Transformer-XL"):
+        TASKS["import_model"](config, tmp_path / "run")
 
 
 def test_the_level_of_an_export_is_known(exportable, tmp_path):
