@@ -72,7 +72,7 @@ def torch_step(targets: np.ndarray) -> Callable[[], Any]:
 
 
 def before_first_step(config: Any, vocab_size: int) -> tuple[Any, Any, Any]:
-    """A learner of the config's model, its state, and a plan of one window of 70 tokens."""
+    """A learner of the config's model, its state, and a plan of one window."""
     import jax
 
     from awd_jax.data import windows
@@ -82,8 +82,9 @@ def before_first_step(config: Any, vocab_size: int) -> tuple[Any, Any, Any]:
 
     learner = Learner(config, make_model(config.model, vocab_size), Replicas(jax.devices()[:1]))
     state = learner.put(learner.start_epoch(learner.init()))
-    stream = zipf_ids(vocab_size, 71, 20)
-    return learner, state, windows.even_plan(stream, 70, windows.padded_length(70, 70))
+    bptt = config.train.bptt
+    stream = zipf_ids(vocab_size, bptt + 1, config.train.batch_size)
+    return learner, state, windows.even_plan(stream, bptt, windows.padded_length(bptt, bptt))
 
 
 def first_step(vocab_size: int, softmax: str) -> float:
