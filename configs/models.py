@@ -2,19 +2,31 @@
 
 from ml_collections import ConfigDict
 
-# float32 or bfloat16: activations and products. Parameters, averages and losses are float32.
-DTYPE = "float32"
+
+def _of_every_model(name: str) -> ConfigDict:
+    """Returns the fields of a softmax, of dropout and of arithmetic, which all models have."""
+    model = ConfigDict()
+    model.name = name
+    # tied: the embedding is the softmax's matrix; mixture: of several such softmaxes; adaptive: by
+    # clusters of tokens, for large vocabularies.
+    model.softmax = "tied"
+    model.num_components = 0  # mixture: softmaxes, K
+    model.cutoffs = ()  # adaptive: first id of each cluster but the first; ids fall in frequency
+    model.div_val = 1  # adaptive: vectors of cluster k have embed_dim / div_val^k features
+    model.untie_first_projection = False  # adaptive: the softmax has its own first projection
+    # Drop probabilities in [0, 1); every mask is drawn before the window.
+    model.dropout_kind = "locked"  # one mask for all steps; elementwise: one per step
+    model.latent_dropout_rate = 0.0  # mixture: the latents; always locked
+    # float32 or bfloat16: activations and products. Parameters, averages and losses are float32.
+    model.dtype = "float32"
+    return model
 
 
 def recurrent() -> ConfigDict:
     """Returns the fields of a recurrent language model, as for the AWD-LSTM on Penn Treebank."""
-    model = ConfigDict()
-    model.name = "recurrent"
+    model = _of_every_model("recurrent")
     # lstm, gru, cho_gru (reset before the product), rnn (tanh), qrnn, mogrifier (an LSTM)
     model.cell = "lstm"
-    # tied: the embedding is the softmax's matrix; mixture: of several such softmaxes; adaptive: by
-    # clusters of tokens, for large vocabularies.
-    model.softmax = "tied"
     # scan, fast, cudnn, or associative (for a qrnn); auto: cudnn for a float32 LSTM on a GPU, else
     # fast if the cell has it, else scan; for a qrnn scan on a CPU, else associative.
     model.backend = "auto"
@@ -29,28 +41,20 @@ def recurrent() -> ConfigDict:
     model.mogrifier_rounds = 0  # mogrifier: gates between x and h before each step
     model.mogrifier_rank = 0  # mogrifier: of the matrices of these gates
     model.filter_width = 1  # qrnn: inputs that a step of the first layer reads: 1, or 2
-    model.num_components = 0  # mixture: softmaxes, K
-    model.cutoffs = ()  # adaptive: first id of each cluster but the first; ids fall in frequency
-    model.div_val = 1  # adaptive: vectors of cluster k have embed_dim / div_val^k features
-    model.untie_first_projection = False  # adaptive: the softmax has its own first projection
-    # Drop probabilities in [0, 1); every mask is drawn before the window.
-    model.dropout_kind = "locked"  # one mask for all steps; elementwise: one per step
+    # Drop probabilities, as are all rates.
     model.embed_dropout_rate = 0.1  # whole word types, at the look-up
     model.input_dropout_rate = 0.4  # after the embedding
     model.hidden_dropout_rate = 0.25  # between the layers
     model.output_dropout_rate = 0.4  # after the last layer
-    model.latent_dropout_rate = 0.0  # mixture: the latents; always locked
     model.state_dropout_rate = 0.0  # h where it enters the recurrent products; always locked
     model.weight_drop_rate = 0.5  # single weights of w_h; of a QRNN, all but its biases
     model.input_weight_drop_rate = 0.0  # single weights of w_x
-    model.dtype = DTYPE
     return model
 
 
 def transformer() -> ConfigDict:
     """Returns the fields of a Transformer-XL, as for Penn Treebank; see also `plain`."""
-    model = ConfigDict()
-    model.name = "transformer"
+    model = _of_every_model("transformer")
     # relative (Transformer-XL), or absolute: the text falls into segments, of a window in training
     # and of eval_memory_length tokens in evaluation.
     model.positions = "relative"
@@ -67,22 +71,14 @@ def transformer() -> ConfigDict:
     # In evaluation and all tasks after training, each token sees this many, its own among them.
     model.eval_memory_length = 280
     model.eval_clamp_length = 0  # relative: as clamp_length, in evaluation
-    model.softmax = "tied"  # tied, mixture or adaptive: as of a recurrent model
-    model.num_components = 0  # mixture: softmaxes, K
-    model.cutoffs = ()  # adaptive: first id of each cluster but the first; ids fall in frequency
-    model.div_val = 1  # adaptive: vectors of cluster k have embed_dim / div_val^k features
-    model.untie_first_projection = False  # adaptive: the softmax has its own first projection
-    # Drop probabilities in [0, 1); every mask is drawn before the window.
-    model.dropout_kind = "locked"  # one mask for all steps; elementwise: one per step
+    # Drop probabilities, as are all rates.
     model.embed_dropout_rate = 0.15  # whole word types, at the look-up
     model.input_dropout_rate = 0.65  # after the embedding, and of relative positions
     model.attention_dropout_rate = 0.3  # of the weights of attention; always one per step
     model.attended_dropout_rate = 0.3  # of what attention puts out
     model.feedforward_dropout_rate = 0.25  # after each of the two products of a layer
     model.output_dropout_rate = 0.6  # after the last layer
-    model.latent_dropout_rate = 0.0  # mixture: the latents; always locked
     model.weight_drop_rate = 0.0  # single weights, of w_q, w_k, w_v and w_r
-    model.dtype = DTYPE
     return model
 
 

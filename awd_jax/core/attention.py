@@ -98,19 +98,21 @@ def attend(
     block = _block_length(num_steps, batch_size * num_heads * num_keys)
     # One transposition of each, not one for every product with it.
     keys, values = (heads.transpose(1, 2, 0, 3) for heads in (keys, values))
+    if positions is not None:
+        # The largest distance first; before it a column that `_shift` needs, and after the smallest
+        # the future, which the last rows of a block reach into. No query sees it.
+        rs = jnp.pad(positions.rs[::-1], ((1, num_steps - block), (0, 0), (0, 0)))
+        rs = rs.transpose(1, 2, 0)
 
     def attend_block(start: Any, queries: Array, is_visible: Array, is_kept: Any) -> Array:
         queries = queries.transpose(1, 2, 0, 3)
         of_contents = queries if positions is None else queries + positions.u[None, :, None]
         scores = multiply("bnth,bnkh->bntk", of_contents, keys, wide)
         if positions is not None:
-            # Down from the last query's distance to the first key, through the future of the first
-            # query, which it does not see; before them a column that `_shift` needs.
-            rs = jnp.pad(positions.rs[::-1], ((1, num_steps - block), (0, 0), (0, 0)))
-            rs = jax.lax.dynamic_slice_in_dim(rs, num_steps - block - start, num_keys + 1)
+            first = num_steps - block - start  # of the last query in the block
+            near = jax.lax.dynamic_slice_in_dim(rs, first, num_keys + 1, axis=2)
             of_distances = queries + positions.v[None, :, None]
-            rs = rs.transpose(1, 2, 0)
-            scores = scores + _shift(multiply("bnth,nhk->bntk", of_distances, rs, wide))
+            scores = scores + _shift(multiply("bnth,nhk->bntk", of_distances, near, wide))
         scores = jnp.where(is_visible.swapaxes(0, 1)[:, None], scores * head_dim**-0.5, -jnp.inf)
         weights = jax.nn.softmax(scores)
         if mask is not None:

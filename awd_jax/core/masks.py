@@ -151,6 +151,20 @@ def sample_locked(
     return jax.vmap(lambda i: _draw(jax.random.fold_in(key, i), (dim,), rate))(sequence_ids)[None]
 
 
+def sample_activations(
+    key: Key[Array, ""],
+    sequence_ids: Int[Array, "B"],
+    num_steps: int,
+    dim: int,
+    rate: float,
+    is_locked: bool,
+) -> Float[Array, "... B dim"] | None:
+    """Draws variational dropout, one mask for all steps, or plain dropout."""
+    if is_locked:
+        return sample_locked(key, sequence_ids, dim, rate)
+    return sample_elementwise(key, sequence_ids, num_steps, dim, rate)
+
+
 def sample_elementwise(
     key: Key[Array, ""], sequence_ids: Int[Array, "B"], num_steps: int, dim: int, rate: float
 ) -> Float[Array, "T B dim"] | None:

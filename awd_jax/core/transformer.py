@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Key
 from awd_jax.core import masks as dropout
 from awd_jax.core.attention import Positions, attend
 from awd_jax.core.product import affine, product
+from awd_jax.core.recurrence import Length
 
 # What weight drop masks: the matrices of queries, keys, values and distances.
 DROPPED = ("w_q", "w_k", "w_v", "w_r")
@@ -110,7 +111,7 @@ def init_biases(key: Key[Array, ""], num_heads: int, head_dim: int) -> Biases:
 def layer(
     params: LayerParams,
     xs: Float[Array, "T B D"],
-    memory: Float[Array, "M B D"],
+    seen: Float[Array, "K B D"],
     is_visible: Bool[Array, "B T K"],
     num_heads: int,
     relative: tuple[RelativeParams, Biases, Float[Array, "K D"]] | None = None,
@@ -122,7 +123,7 @@ def layer(
     Args:
       params: of the layer, after weight drop.
       xs: its inputs.
-      memory: its inputs before the window.
+      seen: its inputs before the window, the memory, and then `xs`.
       is_visible: which keys, of memory and window, each query sees.
       num_heads: N.
       relative: parameters and biases of relative positions, and the `sinusoids` of the distances
@@ -130,10 +131,9 @@ def layer(
       norm_first: norms come before attention and products, not after the sum.
       masks: of this window.
     """
-    seen = jnp.concatenate([memory, xs])
     if norm_first:
         seen = normalise(params.attention_norm, seen)
-    queries = seen[memory.shape[0] :]
+    queries = seen[seen.shape[0] - xs.shape[0] :]
 
     def heads(inputs: Array, w: Array) -> Array:
         projected = product(inputs, w).astype(inputs.dtype)
@@ -162,6 +162,24 @@ def layer(
     after = affine(inner.astype(xs.dtype), params.w_2, params.b_2).astype(xs.dtype)
     zs = ys + dropout.apply(masks.after, after)
     return zs if norm_first else normalise(params.feedforward_norm, zs)
+
+
+def remember(
+    seen: Float[Array, "K B D"], num_real: Length, memory_length: int
+) -> Float[Array, "B M D"]:
+    """Returns the memory after a window: the M latest of its memory and real steps, as constants.
+
+    Args:
+      seen: the memory before the window, and the window.
+      num_real: its real steps, for all sequences or for each.
+      memory_length: M.
+    """
+    starts = jnp.broadcast_to(num_real, seen.shape[1])
+
+    def latest(column: Array, start: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(column, start, memory_length)
+
+    return jax.lax.stop_gradient(jax.vmap(latest, in_axes=(1, 0))(seen, starts))
 
 
 def normalise(norm: Norm, xs: Float[Array, "... D"]) -> Float[Array, "... D"]:

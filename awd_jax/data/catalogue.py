@@ -61,11 +61,19 @@ _PTB_LAYOUT = (Part("ptb.train.txt"), Part("ptb.valid.txt"), Part("ptb.test.txt"
 _WIKI_LAYOUT = (Part("wiki.train.tokens"), Part("wiki.valid.tokens"), Part("wiki.test.tokens"))
 
 
-def _of_10_to_the_8_bytes(file: str) -> tuple[Part, Part, Part]:
-    return (
-        Part(file, 0, 90_000_000),
-        Part(file, 90_000_000, 95_000_000),
-        Part(file, 95_000_000, 100_000_000),
+def _bytes_of_wikipedia(name: str, md5: str) -> Source:
+    """10^8 bytes, split 90 : 5 : 5."""
+    parts = (
+        Part(name, 0, 90_000_000),
+        Part(name, 90_000_000, 95_000_000),
+        Part(name, 95_000_000, 100_000_000),
+    )
+    address = f"http://mattmahoney.net/dc/{name}.zip"
+    return Source(
+        level="byte",
+        folders=(name,),
+        layouts=(PLAIN_LAYOUT, parts),
+        remotes=(Remote(address, None, (Member(name, md5),)),),
     )
 
 
@@ -116,30 +124,8 @@ SOURCES = {
             ),
         ),
     ),
-    "enwik8": Source(
-        level="byte",
-        folders=("enwik8",),
-        layouts=(PLAIN_LAYOUT, _of_10_to_the_8_bytes("enwik8")),
-        remotes=(
-            Remote(
-                "http://mattmahoney.net/dc/enwik8.zip",
-                None,
-                (Member("enwik8", "a1fa5ffddb56f4953e226637dabbb36a"),),
-            ),
-        ),
-    ),
-    "text8": Source(
-        level="byte",
-        folders=("text8",),
-        layouts=(PLAIN_LAYOUT, _of_10_to_the_8_bytes("text8")),
-        remotes=(
-            Remote(
-                "http://mattmahoney.net/dc/text8.zip",
-                None,
-                (Member("text8", "3bea1919949baf155f99411df5fada7e"),),
-            ),
-        ),
-    ),
+    "enwik8": _bytes_of_wikipedia("enwik8", "a1fa5ffddb56f4953e226637dabbb36a"),
+    "text8": _bytes_of_wikipedia("text8", "3bea1919949baf155f99411df5fada7e"),
 }
 
 

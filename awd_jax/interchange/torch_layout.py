@@ -35,6 +35,24 @@ _AWD_LSTM_LM = {
 }
 
 
+class Layout(NamedTuple):
+    """What the names of a state_dict mean, as patterns."""
+
+    wrappers: str  # what may stand before any name
+    meanings: dict[str, str]  # our names by theirs
+    model: str  # for messages
+    fix: str
+
+
+_LAYOUT = Layout(
+    _WRAPPERS,
+    _MEANINGS,
+    "an AWD-LSTM language model",
+    "give the state_dict of awd-lstm-lm's LSTM or fastai's AWD_LSTM, no QRNN, classifier or "
+    "optimizer",
+)
+
+
 class FromTorch(NamedTuple):
     """Parameters, and the file's name of each."""
 
@@ -56,19 +74,7 @@ def from_torch(place: str, arrays: Mapping[str, np.ndarray]) -> FromTorch:
       InputError: a name does not belong to such a model, or the softmax is not tied to the
         embedding.
     """
-    names: dict[str, str] = {}
-    for name in arrays:
-        meaning = _meaning(name)
-        if meaning is None or meaning in names:
-            raise InputError(
-                f"{place}: {name}",
-                "is not part of an AWD-LSTM language model"
-                if meaning is None
-                else "is there twice",
-                "give the state_dict of awd-lstm-lm's LSTM or fastai's AWD_LSTM, no QRNN, "
-                "classifier or optimizer",
-            )
-        names[meaning] = name
+    names = our_names(place, arrays, _LAYOUT)
     for meaning in [m for m in names if m.startswith("dropped.")]:
         names.setdefault(f"lstm_{meaning.removeprefix('dropped.')}.w_h", names[meaning])
         del names[meaning]
@@ -113,8 +119,27 @@ def to_torch(params: FlatParams) -> dict[str, np.ndarray]:
     return {name: np.asarray(array) for name, array in arrays.items()}
 
 
-def _meaning(name: str) -> str | None:
-    for pattern, meaning in _MEANINGS.items():
-        if match := re.fullmatch(_WRAPPERS + f"(?:{pattern})", name):
+def our_names(place: str, arrays: Mapping[str, np.ndarray], layout: Layout) -> dict[str, str]:
+    """Returns the file's names by ours.
+
+    Raises:
+      InputError: a name is not of the layout, or two have the same meaning.
+    """
+    names: dict[str, str] = {}
+    for name in arrays:
+        meaning = _meaning(name, layout)
+        if meaning is None or meaning in names:
+            raise InputError(
+                f"{place}: {name}",
+                f"is not part of {layout.model}" if meaning is None else "is there twice",
+                layout.fix,
+            )
+        names[meaning] = name
+    return names
+
+
+def _meaning(name: str, layout: Layout) -> str | None:
+    for pattern, meaning in layout.meanings.items():
+        if match := re.fullmatch(f"{layout.wrappers}(?:{pattern})", name):
             return match.expand(meaning)
     return None

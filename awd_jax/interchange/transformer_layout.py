@@ -13,7 +13,7 @@ import numpy as np
 
 from awd_jax.errors import InputError
 from awd_jax.interchange.params import FlatParams
-from awd_jax.interchange.torch_layout import FromTorch
+from awd_jax.interchange.torch_layout import FromTorch, Layout, our_names
 
 _WRAPPERS = r"(?:module\.|_orig_mod\.|transformer\.)*"
 _LAYER = r"layers\.(\d+)\."
@@ -43,6 +43,13 @@ _MEANINGS = {
     _FEEDFORWARD + r"layer_norm\.bias": r"layer_\1.feedforward_norm.bias",
     r"pos_emb\.inv_freq": "constant",  # the frequencies of the sinusoids
 }
+_LAYOUT = Layout(
+    _WRAPPERS,
+    _MEANINGS,
+    "a Transformer-XL language model",
+    "give the state_dict of the authors' MemTransformerLM (attn_type 0, no sampled softmax) or of "
+    "TransfoXLLMHeadModel",
+)
 # All other matrices are factors of a product, which torch has transposed.
 _NO_FACTORS = r"embedding\.rows\..*|softmax\.clusters|biases.*"
 
@@ -67,7 +74,8 @@ def from_transformer(
       InputError: a name does not belong to such a model, a part of the softmax is missing, or is
         not tied to the embedding.
     """
-    names = _our_names(place, arrays)
+    names = our_names(place, arrays, _LAYOUT)
+    names.pop("constant", None)
     _drop_copies(place, arrays, names)
     num_parts = _count_parts(place, names)
     params: FlatParams = {}
@@ -97,32 +105,6 @@ def from_transformer(
         for ours in {"softmax.clusters", "softmax.cluster_bias"} & params.keys():
             params[ours] = params[ours][::-1]
     return FromTorch({n: np.ascontiguousarray(array) for n, array in params.items()}, names)
-
-
-def _our_names(place: str, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Returns the file's names by ours."""
-    names: dict[str, str] = {}
-    for name in arrays:
-        meaning = _meaning(name)
-        if meaning is None or meaning in names:
-            raise InputError(
-                f"{place}: {name}",
-                "is not part of a Transformer-XL language model"
-                if meaning is None
-                else "is there twice",
-                "give the state_dict of the authors' MemTransformerLM (attn_type 0, no sampled "
-                "softmax) or of TransfoXLLMHeadModel",
-            )
-        names[meaning] = name
-    names.pop("constant", None)
-    return names
-
-
-def _meaning(name: str) -> str | None:
-    for pattern, meaning in _MEANINGS.items():
-        if match := re.fullmatch(_WRAPPERS + pattern, name):
-            return match.expand(meaning)
-    return None
 
 
 def _drop_copies(place: str, arrays: Mapping[str, np.ndarray], names: dict[str, str]) -> None:

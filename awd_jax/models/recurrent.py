@@ -141,9 +141,9 @@ class RecurrentLM(nn.Module):
         key_embedding, key_input, key_hidden, key_output, key_weights, key_state, key_head = keys
 
         def activations(key: Key[Array, ""], dim: int, rate: float) -> Array | None:
-            if self.dropout_kind == "locked":
-                return dropout.sample_locked(key, sequence_ids, dim, rate)
-            return dropout.sample_elementwise(key, sequence_ids, len(batch.inputs), dim, rate)
+            is_locked = self.dropout_kind == "locked"
+            num_steps = len(batch.inputs)
+            return dropout.sample_activations(key, sequence_ids, num_steps, dim, rate, is_locked)
 
         after_keys = (*jax.random.split(key_hidden, self.num_layers - 1), key_output)
         after_rates = (self.hidden_dropout_rate,) * (self.num_layers - 1)
@@ -211,9 +211,7 @@ class RecurrentLM(nn.Module):
         """
         if masks is None:
             masks = dropout.no_masks(self.num_layers)
-        xs = self.head.look_up(self.embedding, inputs)
-        if masks.embedding is not None:
-            xs = masks.embedding[inputs] * xs  # only the rows looked up, not all V
+        xs = scoring.look_up(self, inputs, masks.embedding)
         if self.dtype is not None:
             xs = xs.astype(self.dtype)
         return unroll_stack(self.cells, self.layers, carry, xs, masks, length, self.sum_outputs)

@@ -33,6 +33,14 @@ def init_params(model: Any, key: Key[Array, ""]) -> Params:
     return model.init(key, method=lambda model: model.own)["params"]
 
 
+def look_up(
+    bound: Any, inputs: Int[Array, "T B"], mask: Float[Array, "V 1"] | None
+) -> Float[Array, "T B E"]:
+    """Returns the vectors of tokens, with embedding dropout: of the rows looked up, not all V."""
+    xs: Array = bound.head.look_up(bound.embedding, inputs)
+    return xs if mask is None else mask[inputs] * xs
+
+
 def score(model: Any, params: Params, batch: Window, carry: Carry, masks: Any) -> Score:
     """Scores a window, without holding all of its logits in memory."""
 

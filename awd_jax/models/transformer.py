@@ -181,10 +181,7 @@ class TransformerLM(nn.Module):
         """
         if masks is None:
             masks = no_masks(self.num_layers)
-        xs = self.head.look_up(self.embedding, inputs)
-        if masks.embedding is not None:
-            xs = masks.embedding[inputs] * xs  # only the rows looked up, not all V
-        xs = xs * self.embed_dim**0.5
+        xs = scoring.look_up(self, inputs, masks.embedding) * self.embed_dim**0.5
         is_relative = self.positions == "relative"
         num_steps, m = xs.shape[0], self.memory_length
         dtype = xs.dtype if self.dtype is None else self.dtype
@@ -196,9 +193,13 @@ class TransformerLM(nn.Module):
             xs = xs + sinusoids((ids % m if m else ids).astype(xs.dtype), self.embed_dim)
         xs = dropout.apply(masks.input, xs.astype(dtype))
         distances = dropout.apply(masks.distances, self._distances(m + num_steps, dtype))
+        # T may be symbolic.
+        num_real = jnp.asarray(num_steps, jnp.int32) if length is None else length
         memory = []
         for i, (params, drawn) in enumerate(zip(self.layers, masks.layers, strict=True)):
-            memory.append(remember(carry.memory[i], xs, length))
+            past = jax.lax.stop_gradient(carry.memory[i]).swapaxes(0, 1)
+            seen = jnp.concatenate([past, xs])
+            memory.append(transformer.remember(seen, num_real, m))
             relative = None
             if is_relative:
                 weights = dropout.drop_weights(drawn.weights.relative, self.relative[i])
@@ -206,14 +207,13 @@ class TransformerLM(nn.Module):
             xs = transformer.layer(
                 dropout.drop_weights(drawn.weights.layer, params),
                 xs,
-                jax.lax.stop_gradient(carry.memory[i]).swapaxes(0, 1),
+                seen,
                 is_visible,
                 self.num_heads,
                 relative,
                 self.norm_first,
                 drawn,
             )
-        num_real = num_steps if length is None else length
         num_filled = carry.num_filled + num_real
         after = jnp.minimum(num_filled, m) if is_relative or not m else num_filled % m
         return Features(xs, dropout.apply(masks.output, xs)), MemoryCarry(tuple(memory), after)
@@ -224,16 +224,6 @@ class TransformerLM(nn.Module):
         if self.clamp_length:
             distances = jnp.minimum(distances, self.clamp_length)
         return sinusoids(distances.astype(float), self.embed_dim).astype(dtype)
-
-
-def remember(
-    memory: Float[Array, "B M D"], xs: Float[Array, "T B D"], length: Length | None
-) -> Float[Array, "B M D"]:
-    """Returns the memory after `length` steps of a window: the M latest inputs, as constants."""
-    both = jnp.concatenate([memory, xs.swapaxes(0, 1)], axis=1)
-    starts = jnp.broadcast_to(xs.shape[0] if length is None else length, memory.shape[0])
-    latest = jax.vmap(lambda row, start: jax.lax.dynamic_slice_in_dim(row, start, memory.shape[1]))
-    return jax.lax.stop_gradient(latest(both, starts))
 
 
 def _draw_like(init: Callable[..., Any], key: Key[Array, ""], *sizes: int) -> Any:

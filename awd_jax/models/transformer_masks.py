@@ -43,25 +43,26 @@ def sample_masks(
     keys = jax.random.split(key, 5 + model.num_layers)
     key_embedding, key_input, key_distances, key_output, key_head, *layer_keys = keys
 
-    def every_step(key: Key[Array, ""], dim: int, rate: float) -> dropout.Kept | None:
-        mask = dropout.sample_elementwise(key, sequence_ids, num_steps, dim, rate)
-        return dropout.pack(mask, rate)
+    shapes = _dropped_shapes(model)
 
-    def activations(key: Key[Array, ""], dim: int, rate: float) -> dropout.Kept | None:
-        if is_locked:
-            return dropout.pack(dropout.sample_locked(key, sequence_ids, dim, rate), rate)
-        return every_step(key, dim, rate)
+    def activations(
+        key: Key[Array, ""], dim: int, rate: float, is_locked: bool = is_locked
+    ) -> dropout.Kept | None:
+        mask = dropout.sample_activations(key, sequence_ids, num_steps, dim, rate, is_locked)
+        return dropout.pack(mask, rate)
 
     def of_layer(key: Key[Array, ""]) -> transformer.LayerMasks:
         key_weights, key_attention, key_attended, key_inner, key_after = jax.random.split(key, 5)
-        shape = (num_steps, -1, model.num_heads, num_keys)
-        attention = every_step(
-            key_attention, model.num_heads * num_keys, model.attention_dropout_rate
+        weights: transformer.DropMasks = dropout.sample_weight_drop(
+            key_weights, shapes, transformer.DROPPED, (), model.weight_drop_rate
         )
+        rate, dim = model.attention_dropout_rate, model.num_heads * num_keys
+        attention = activations(key_attention, dim, rate, is_locked=False)
         if attention is not None:
+            shape = (num_steps, -1, model.num_heads, num_keys)
             attention = attention._replace(is_kept=attention.is_kept.reshape(shape))
         return transformer.LayerMasks(
-            _sample_weight_drop(model, key_weights),
+            weights,
             attention,
             activations(key_attended, model.embed_dim, model.attended_dropout_rate),
             activations(key_inner, model.inner_dim, model.feedforward_dropout_rate),
@@ -85,12 +86,10 @@ def sample_masks(
     )
 
 
-def _sample_weight_drop(model: Any, key: Key[Array, ""]) -> transformer.DropMasks:
-    """Draws for the matrices of a layer that weight drop masks, of contents and of distances."""
-    sizes = (model.embed_dim, model.num_heads * model.head_dim)
-    init, init_relative = transformer.init_layer, transformer.init_relative
-    shapes = transformer.DropMasks(
-        jax.eval_shape(lambda k: init(k, *sizes, model.inner_dim), key),
-        jax.eval_shape(lambda k: init_relative(k, *sizes), key),
+def _dropped_shapes(model: Any) -> transformer.DropMasks:
+    """The parameters of a layer as shapes, from which weight drop takes those that it masks."""
+    key, sizes = jax.random.key(0), (model.embed_dim, model.num_heads * model.head_dim)
+    return transformer.DropMasks(
+        jax.eval_shape(lambda k: transformer.init_layer(k, *sizes, model.inner_dim), key),
+        jax.eval_shape(lambda k: transformer.init_relative(k, *sizes), key),
     )
-    return dropout.sample_weight_drop(key, shapes, transformer.DROPPED, (), model.weight_drop_rate)
