@@ -138,6 +138,13 @@ def sample_embedding(
     return sample_dropout(key, (vocab_size, 1), rate)
 
 
+def apply_rows(
+    mask: Float[Array, "V 1"] | None, ids: Int[Array, "*N"], xs: Float[Array, "*N E"]
+) -> Float[Array, "*N E"]:
+    """Returns vectors of tokens with the mask of the embedding that they are rows of."""
+    return xs if mask is None else mask[ids] * xs
+
+
 def sample_locked(
     key: Key[Array, ""], sequence_ids: Int[Array, "B"], dim: int, rate: float
 ) -> Float[Array, "1 B dim"] | None:

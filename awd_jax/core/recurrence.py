@@ -85,7 +85,7 @@ def state_after(length: Length, start: State, states: State) -> State:
 
 
 def residual(cell: Cell) -> Cell:
-    """Returns a cell that adds its inputs to its outputs; both must have the same width.
+    """Returns a cell that adds its inputs, the first ones if they are wider, to its outputs.
 
     The state stays that of `cell`, so the sum does not enter the recurrence (Wu et al. 2016,
     arXiv 1609.08144, section 3.1).
@@ -97,8 +97,8 @@ def residual(cell: Cell) -> Cell:
         xs: Float[Array, "T B D"],
         length: Length,
         state_mask: Float[Array, "B H"] | None = None,
-    ) -> tuple[Float[Array, "T B D"], State]:
+    ) -> tuple[Float[Array, "T B H"], State]:
         hs, state = cell.unroll(params, state, xs, length, state_mask)
-        return xs + hs, state
+        return xs[..., : hs.shape[-1]] + hs, state
 
     return cell._replace(unroll=unroll)

@@ -1,4 +1,7 @@
-"""Output layers, from features to next-token probabilities: the contract and the tied softmax."""
+"""Output layers, from features to next-token probabilities: the contract, and the plain softmaxes.
+
+`tied` shares its matrix with the embedding, `separate` has one of its own.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -48,8 +51,15 @@ class TiedParams(NamedTuple):
     bias: Float[Array, "V"]
 
 
+class SeparateParams(NamedTuple):
+    """Parameters of the separate softmax."""
+
+    table: Float[Array, "V D"]
+    bias: Float[Array, "V"]
+
+
 def tied_logits(
-    own: TiedParams, table: Float[Array, "V D"], hs: Float[Array, "*N D"]
+    own: TiedParams | SeparateParams, table: Float[Array, "V D"], hs: Float[Array, "*N D"]
 ) -> Float[Array, "*N V"]:
     """Returns unnormalised log-probabilities, in nats: hs @ table^T + bias.
 
@@ -73,12 +83,14 @@ def no_masks(key: Key[Array, ""], sequence_ids: Int[Array, "B"], embed_dim: int)
 
 
 def _tied_log_probs(
-    own: TiedParams, table: Float[Array, "V D"], hs: Float[Array, "*N D"]
+    own: TiedParams | SeparateParams, table: Float[Array, "V D"], hs: Float[Array, "*N D"]
 ) -> Float[Array, "*N V"]:
     return jax.nn.log_softmax(tied_logits(own, table, hs))
 
 
-def _tied_block_nll(own: TiedParams, table: Array, hs: Array, targets: Array, masks: None) -> Array:
+def _tied_block_nll(
+    own: TiedParams | SeparateParams, table: Array, hs: Array, targets: Array, masks: None
+) -> Array:
     del masks
     return token_nll(tied_logits(own, table, hs), targets)
 
@@ -94,3 +106,33 @@ def check_widths(name: str, feature_dim: int, embed_dim: int) -> None:
 def tied() -> Head:
     """Returns the softmax whose matrix is the embedding."""
     return Head(_init_tied, no_masks, _tied_log_probs, by_blocks(_tied_block_nll))
+
+
+def _init_separate(
+    key: Key[Array, ""], vocab_size: int, feature_dim: int, embed_dim: int
+) -> SeparateParams:
+    """Draws the matrix from U(-1/sqrt(D), 1/sqrt(D)), as torch does."""
+    del embed_dim
+    bound = feature_dim**-0.5
+    shape = (vocab_size, feature_dim)
+    table = jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+    return SeparateParams(table, jnp.zeros(vocab_size))
+
+
+def _separate_log_probs(
+    own: SeparateParams, table: Float[Array, "V E"], hs: Float[Array, "*N D"]
+) -> Float[Array, "*N V"]:
+    del table
+    return _tied_log_probs(own, own.table, hs)
+
+
+def _separate_block_nll(
+    own: SeparateParams, table: Array, hs: Array, targets: Array, masks: None
+) -> Array:
+    del table
+    return _tied_block_nll(own, own.table, hs, targets, masks)
+
+
+def separate() -> Head:
+    """Returns the softmax with a matrix of its own, for features of any width."""
+    return Head(_init_separate, no_masks, _separate_log_probs, by_blocks(_separate_block_nll))

@@ -12,7 +12,7 @@ from awd_jax.core import blocks, softmax
 from awd_jax.core.adaptive import AdaptiveParams, AdaptiveTable, adaptive
 from awd_jax.core.heads import HEADS
 from awd_jax.core.mixture import log_mixture, mixture
-from awd_jax.core.softmax import TiedParams, tied, tied_logits
+from awd_jax.core.softmax import TiedParams, separate, tied, tied_logits
 
 T, B, E, V = 12, 3, 5, 11
 REAL = 7  # steps; the rest is padding
@@ -28,6 +28,7 @@ class Row(NamedTuple):
 
 ROWS = {
     "tied": Row(tied()),
+    "separate": Row(separate(), feature_dim=7),
     "mixture": Row(mixture(3, latent_dropout_rate=0.4), feature_dim=7),
     "adaptive": Row(adaptive((4, 7))),
     "adaptive-div_val": Row(adaptive((2, 5, 8), 2, untie_first_projection=True), 8, 8),
