@@ -27,6 +27,17 @@ class Window(NamedTuple):
     counts: Counts
 
 
+class Pair(NamedTuple):
+    """Sources and what they are to be turned into, for sequence to sequence."""
+
+    sources: Int32[Any, "S B"]
+    source_weights: Float32[Any, "S B"]  # 1 real, 0 padding, which comes last
+    inputs: Int32[Any, "T B"]  # <eos>, and the target
+    targets: Int32[Any, "T B"]  # the target, and <eos>
+    weights: Float32[Any, "T B"]  # of the targets: 1 real, 0 padding
+    counts: Counts
+
+
 @runtime_checkable
 class Plan(Protocol):
     """The batches of an epoch, in their order."""

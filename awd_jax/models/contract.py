@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Int, Key
 
+from awd_jax.batches import Pair
 from awd_jax.core.unroll import Features
 
 Params = Any  # a tree of arrays, as flax makes it
@@ -59,3 +60,30 @@ class LanguageModel(Model, Protocol):
 
     def remembering(self, num_tokens: int) -> "LanguageModel":
         """Returns the same model with a memory of `num_tokens`, if its memory has a length."""
+
+
+@runtime_checkable
+class Translator(Model, Protocol):
+    """What the tasks after training need of a model from sequence to sequence."""
+
+    vocab_size: int  # of the targets
+    source_vocab_size: int
+
+    def read(
+        self,
+        params: Params,
+        sources: Int[Array, "S B"],
+        source_weights: Float[Array, "S B"],
+    ) -> Carry:
+        """Reads sources; returns the carry before the first token of their targets."""
+
+    def log_probs(
+        self, params: Params, inputs: Int[Array, "T B"], carry: Carry
+    ) -> tuple[Float[Array, "T B V"], Carry]:
+        """Returns the log-probability of every token after each input, in nats, and the carry."""
+
+    def attended(self, carry: Carry) -> Float[Array, "B S"]:
+        """Returns the attention that each source token has had so far: its sum over the steps."""
+
+    def alignment(self, params: Params, batch: Pair) -> Float[Array, "T B S"]:
+        """Returns the attention of each step of the targets to each source token."""

@@ -14,7 +14,7 @@ from awd_jax.core.heads import HEADS
 from awd_jax.core.parts import make_part
 from awd_jax.core.recurrence import Cell, residual
 from awd_jax.core.softmax import Head
-from awd_jax.core.unroll import Features, unroll_stack
+from awd_jax.core.unroll import Features, StackKeys, StackRates, sample_stack, unroll_stack
 from awd_jax.models import scoring
 from awd_jax.models.contract import Carry, Params, Score
 
@@ -34,7 +34,7 @@ class RecurrentLM(nn.Module):
     cell: str = "lstm"  # a key of CELLS
     softmax: str = "tied"  # a key of HEADS
     backend: Backend = "auto"  # how a layer is unrolled over time
-    last_hidden_dim: int = 0  # of the last layer; 0: embed_dim. Only a mixture reads others
+    last_hidden_dim: int = 0  # of the last layer; 0: embed_dim. See `softmax`: not all read others
     residual: bool = False  # add a layer's input to its output if equally wide
     sum_outputs: bool = False  # features: the sum of all layers' outputs, not the last one's
     # Options of some cells and heads: see there. The defaults mean "not used".
@@ -140,43 +140,32 @@ class RecurrentLM(nn.Module):
         keys = jax.random.split(key, 7)
         key_embedding, key_input, key_hidden, key_output, key_weights, key_state, key_head = keys
 
-        def activations(key: Key[Array, ""], dim: int, rate: float) -> Array | None:
-            is_locked = self.dropout_kind == "locked"
-            num_steps = len(batch.inputs)
-            return dropout.sample_activations(key, sequence_ids, num_steps, dim, rate, is_locked)
-
+        num_steps, is_locked = len(batch.inputs), self.dropout_kind == "locked"
         after_keys = (*jax.random.split(key_hidden, self.num_layers - 1), key_output)
         after_rates = (self.hidden_dropout_rate,) * (self.num_layers - 1)
-        layers = []
-        for cell, (d, h), key_weight, key_h, key_after, rate in zip(
-            self.cells,
-            self.layer_dims,
-            jax.random.split(key_weights, self.num_layers),
-            jax.random.split(key_state, self.num_layers),
-            after_keys,
+        rates = StackRates(
             (*after_rates, self.output_dropout_rate),
-            strict=True,
-        ):
-            weights = dropout.sample_weight_drop(
-                key_weight,
-                jax.eval_shape(lambda key, c=cell, d=d, h=h: c.init(key, d, h), key),
-                cell.dropped,
-                cell.dropped_inputs,
-                self.weight_drop_rate,
-                self.input_weight_drop_rate,
-            )
-            state = dropout.sample_locked(key_h, sequence_ids, h, self.state_dropout_rate)
-            layers.append(
-                dropout.LayerMasks(
-                    weights, None if state is None else state[0], activations(key_after, h, rate)
-                )
-            )
+            self.state_dropout_rate,
+            self.weight_drop_rate,
+            self.input_weight_drop_rate,
+            is_locked,
+        )
         return dropout.Masks(
             embedding=dropout.sample_embedding(
                 key_embedding, self.vocab_size, self.embed_dropout_rate
             ),
-            input=activations(key_input, self.embed_dim, self.input_dropout_rate),
-            layers=tuple(layers),
+            input=dropout.sample_activations(
+                *(key_input, sequence_ids, num_steps, self.embed_dim),
+                *(self.input_dropout_rate, is_locked),
+            ),
+            layers=sample_stack(
+                StackKeys(after_keys, key_state, key_weights),
+                rates,
+                self.cells,
+                self.layer_dims,
+                sequence_ids,
+                num_steps,
+            ),
             head=self.head.sample_masks(key_head, sequence_ids, self.embed_dim),
         )
 
@@ -185,14 +174,20 @@ class RecurrentLM(nn.Module):
         self, params: Params, batch: Window, carry: Carry, masks: dropout.Masks | None = None
     ) -> Score:
         """Scores a window, without holding all of its logits in memory."""
-        return scoring.score(self, params, batch, carry, masks)
+        return scoring.score(
+            self,
+            params,
+            batch,
+            masks,
+            lambda b: b.features(batch.inputs, carry, masks, batch.length),
+        )
 
     @nn.nowrap
     def log_probs(
         self, params: Params, inputs: Int[Array, "T B"], carry: Carry
     ) -> tuple[Float[Array, "T B V"], Carry]:
         """Returns the log-probability of every token after each input, in nats, and the carry."""
-        return scoring.log_probs(self, params, inputs, carry)
+        return scoring.log_probs(self, params, lambda bound: bound.features(inputs, carry))
 
     def features(
         self,

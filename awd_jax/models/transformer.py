@@ -155,14 +155,20 @@ class TransformerLM(nn.Module):
         self, params: Params, batch: Window, carry: Carry, masks: TransformerMasks | None = None
     ) -> Score:
         """Scores a window, without holding all of its logits in memory."""
-        return scoring.score(self, params, batch, carry, masks)
+        return scoring.score(
+            self,
+            params,
+            batch,
+            masks,
+            lambda b: b.features(batch.inputs, carry, masks, batch.length),
+        )
 
     @nn.nowrap
     def log_probs(
         self, params: Params, inputs: Int[Array, "T B"], carry: Carry
     ) -> tuple[Float[Array, "T B V"], Carry]:
         """Returns the log-probability of every token after each input, in nats, and the carry."""
-        return scoring.log_probs(self, params, inputs, carry)
+        return scoring.log_probs(self, params, lambda bound: bound.features(inputs, carry))
 
     def features(
         self,
