@@ -14,7 +14,7 @@ import functools
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,6 +125,14 @@ def text_lines(text: Text) -> Iterator[list[str]]:
         for string in _strings(text.name, text.blocks()):
             for line in string.removesuffix("\n").split("\n"):
                 yield _tokens(line, text.level)
+
+
+def lines_tokens(lines: Iterable[str], level: str) -> list[str]:
+    """Returns the tokens of lines, which have no "\\n" in them, each with its `<eos>`."""
+    string = "".join(f"{line}\n" for line in lines)
+    if level == "byte":
+        return [_BYTE_TOKENS[byte] for byte in string.encode()]
+    return _tokens(string, level)
 
 
 def _block_ids(text: Text, vocabulary: Vocabulary) -> Iterator[Int32[np.ndarray, "N"]]:

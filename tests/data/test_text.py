@@ -13,6 +13,7 @@ from awd_jax.data.text import (
     count_tokens,
     encode_text,
     file_text,
+    lines_tokens,
     spelled_blocks,
     string_text,
     text_lines,
@@ -222,3 +223,11 @@ def test_an_empty_or_blank_text_is_refused(body):
 def tokens_of_named(name: str, body: str, level: str):
     text = string_text(name, level, body)
     return whole_ids(text, Vocabulary.from_counts(count_tokens(text)))
+
+
+@pytest.mark.parametrize("level", ["word", "char", "byte"])
+def test_tokens_of_lines_are_those_of_a_text(level):
+    lines = ["a b", " né\t", "", "c\x0c\u2028d"]
+    text = string_text("x", level, "\n".join(lines))
+    expected = [token for tokens in text_lines(text) for token in (*tokens, EOS)]
+    assert lines_tokens(lines, level) == expected
