@@ -1,15 +1,15 @@
 """The rules of the fields of each model."""
 
-import inspect
 import operator
 from typing import get_args
 
 from ml_collections import ConfigDict
 
+from awd_jax.core.alignment import ALIGNMENTS
 from awd_jax.core.cells import CELLS, Backend
+from awd_jax.core.decoder import HandOver, Placement
 from awd_jax.core.heads import HEADS
-from awd_jax.core.parts import Makers, make_part, options
-from awd_jax.errors import InputError
+from awd_jax.part_rules import check_cell, check_softmax, refuse
 from awd_jax.rules import COUNT, COUNT_OR_0, FLAG, NUMBER, RATE, Rule, is_int, one_of
 
 CUTOFFS = Rule(
@@ -36,30 +36,51 @@ _COMMON = {
     "dtype": one_of("float32", "bfloat16"),
 }
 
+# Of every model that has cells.
+_OF_CELLS = {
+    "cell": one_of(*CELLS),
+    "backend": one_of(*get_args(Backend)),
+    "embed_dim": COUNT,
+    "hidden_dim": COUNT,
+    "forget_gate_bias": NUMBER,
+    "cap_input_gate": FLAG,
+    "mogrifier_rounds": COUNT_OR_0,
+    "mogrifier_rank": COUNT_OR_0,
+    "filter_width": FILTER_WIDTH,
+    "embed_dropout_rate": RATE,
+    "input_dropout_rate": RATE,
+    "hidden_dropout_rate": RATE,
+    "output_dropout_rate": RATE,
+    "state_dropout_rate": RATE,
+    "weight_drop_rate": RATE,
+    "input_weight_drop_rate": RATE,
+}
+
 # By the name of a model: exactly the fields of its class, except vocab_size.
 MODEL_RULES = {
     "recurrent": _COMMON
+    | _OF_CELLS
     | {
-        "cell": one_of(*CELLS),
-        "backend": one_of(*get_args(Backend)),
-        "embed_dim": COUNT,
-        "hidden_dim": COUNT,
         "num_layers": COUNT,
         "last_hidden_dim": COUNT_OR_0,
         "residual": FLAG,
         "sum_outputs": FLAG,
-        "forget_gate_bias": NUMBER,
-        "cap_input_gate": FLAG,
-        "mogrifier_rounds": COUNT_OR_0,
-        "mogrifier_rank": COUNT_OR_0,
-        "filter_width": FILTER_WIDTH,
-        "embed_dropout_rate": RATE,
-        "input_dropout_rate": RATE,
-        "hidden_dropout_rate": RATE,
-        "output_dropout_rate": RATE,
-        "state_dropout_rate": RATE,
-        "weight_drop_rate": RATE,
-        "input_weight_drop_rate": RATE,
+    },
+    "seq2seq": _COMMON
+    | _OF_CELLS
+    | {
+        "encoder_layers": COUNT,
+        "decoder_layers": COUNT,
+        "share_embeddings": FLAG,
+        "reverse_source": FLAG,
+        "bidirectional": one_of("none", "bottom", "all"),
+        "residual_from": COUNT_OR_0,
+        "hand_over": one_of(*get_args(HandOver)),
+        "peeky": FLAG,
+        "attention": one_of("none", *ALIGNMENTS),
+        "placement": one_of(*get_args(Placement)),
+        "attended_dim": COUNT_OR_0,
+        "initializer": one_of("parts", "fan_in"),
     },
     "transformer": _COMMON
     | {
@@ -93,43 +114,19 @@ def check_recurrent(model: ConfigDict) -> None:
     Raises:
       InputError: two of them do not go together.
     """
-    _check_options(model, "cell", CELLS)
-    _check_softmax(model)
-    try:
-        make_part(CELLS, model.cell, model)
-    except ValueError as error:  # it has not the backend
-        raise InputError(
-            f"config.model.backend = {model.backend}",
-            f"does not go with config.model.cell = {model.cell} ({error})",
-            "leave --config.model.backend out",
-        ) from error
-    is_qrnn = model.cell == "qrnn"
+    check_cell(model)
+    check_softmax(model)
     last_dim = model.last_hidden_dim or model.embed_dim
     output_dims = {last_dim, *(model.hidden_dim for _ in range(1, min(model.num_layers, 2)))}
-    _refuse(
+    refuse(
         model,
-        (
-            model.backend == "cudnn" and model.state_dropout_rate > 0,
-            "state_dropout_rate",
-            "needs another backend than cudnn, which has no mask within its loop",
-        ),
-        (
-            is_qrnn and model.state_dropout_rate > 0,
-            "state_dropout_rate",
-            "drops h where it enters a product, and in qrnn it enters none",
-        ),
-        (
-            is_qrnn and model.input_weight_drop_rate > 0,
-            "input_weight_drop_rate",
-            "is not for qrnn, whose only matrix is under weight_drop_rate",
-        ),
         (
             model.sum_outputs and len(output_dims) > 1,
             "sum_outputs",
             f"needs layers of the same width, not of {' and '.join(map(str, sorted(output_dims)))}",
         ),
         (
-            model.softmax != "mixture" and last_dim != model.embed_dim,
+            model.softmax not in ("mixture", "separate") and last_dim != model.embed_dim,
             "last_hidden_dim",
             f"must be 0 or embed_dim where config.model.softmax = {model.softmax}",
         ),
@@ -142,10 +139,10 @@ def check_transformer(model: ConfigDict) -> None:
     Raises:
       InputError: two of them do not go together.
     """
-    _check_softmax(model)
+    check_softmax(model)
     of_relative = ("clamp_length", "eval_clamp_length", "same_length")
     is_absolute = model.positions == "absolute"
-    _refuse(
+    refuse(
         model,
         *(
             (is_absolute and bool(model[name]), name, "is for relative positions")
@@ -160,56 +157,63 @@ def check_transformer(model: ConfigDict) -> None:
     )
 
 
-CHECKS = {"recurrent": check_recurrent, "transformer": check_transformer}
+def check_seq2seq(model: ConfigDict) -> None:
+    """Checks the fields of a model from sequence to sequence that depend on one another.
 
-
-def _check_softmax(model: ConfigDict) -> None:
-    _check_options(model, "softmax", HEADS)
-    _refuse(
+    Raises:
+      InputError: two of them do not go together.
+    """
+    check_cell(model)
+    check_softmax(model)
+    has_state = model.placement in ("luong", "input_feeding")
+    lowest = 3 if model.bidirectional == "bottom" else 2
+    refuse(
         model,
         (
-            model.div_val ** len(model.cutoffs) > model.embed_dim,
-            "div_val",
-            f"leaves the last cluster no feature of {model.embed_dim}",
+            model.attention == "none" and model.placement != "softmax",
+            "placement",
+            "is of the attention, and config.model.attention = none",
         ),
         (
-            model.untie_first_projection and model.div_val == 1,
-            "untie_first_projection",
-            "is for a div_val above 1: else there is no projection",
+            model.attended_dim > 0 and not has_state,
+            "attended_dim",
+            f"is for luong and input_feeding, and config.model.placement = {model.placement}",
+        ),
+        (
+            model.placement == "gnmt" and model.decoder_layers < 2,
+            "placement",
+            f"needs a layer above the bottom one, and decoder_layers = {model.decoder_layers}",
+        ),
+        (
+            model.hand_over == "none" and model.attention == "none" and not model.peeky,
+            "hand_over",
+            "needs attention or peeky: else nothing of the source reaches the decoder",
+        ),
+        (
+            model.residual_from > max(model.encoder_layers, model.decoder_layers),
+            "residual_from",
+            "is above all layers of both sides",
+        ),
+        (
+            0 < model.residual_from < lowest,
+            "residual_from",
+            f"must be 0, or {lowest} or more: the inputs below are of another kind",
+        ),
+        (
+            model.initializer == "fan_in" and model.forget_gate_bias != 0,
+            "forget_gate_bias",
+            "is not for config.model.initializer = fan_in, whose biases are 0",
+        ),
+        (
+            model.hand_over == "h" and model.cell == "qrnn",
+            "hand_over",
+            "takes the h of a state, and that of a qrnn has none",
         ),
     )
 
 
-def _refuse(model: ConfigDict, *faults: tuple[bool, str, str]) -> None:
-    """Raises the first fault (whether it is one, field, rule)."""
-    for is_wrong, name, rule in faults:
-        if is_wrong:
-            raise InputError(
-                f"config.model.{name} = {model[name]}", rule, f"leave --config.model.{name} out"
-            )
-
-
-def _check_options(model: ConfigDict, field: str, table: Makers) -> None:
-    """Checks that the part which `field` chooses from a table has its options, and no other's."""
-    chosen = options(table[model[field]])
-    owners: dict[str, list[str]] = {}
-    for row, make in table.items():
-        for name in options(make):
-            owners.setdefault(name, []).append(row)
-    for name, rows in owners.items():
-        default = options(table[rows[0]])[name]
-        needs_value = default is inspect.Parameter.empty
-        is_off = not model[name] if needs_value else model[name] == default
-        choice = f"config.model.{field} = {model[field]}"
-        if name not in chosen and not is_off:
-            raise InputError(
-                f"config.model.{name} = {model[name]}",
-                f"is for {field} {' or '.join(rows)}, and {choice}",
-                f"leave --config.model.{name} out",
-            )
-        if name in chosen and needs_value and is_off:
-            raise InputError(
-                f"config.model.{name} = {model[name]}",
-                f"is needed where {choice}",
-                f"set --config.model.{name}=...",
-            )
+CHECKS = {
+    "recurrent": check_recurrent,
+    "transformer": check_transformer,
+    "seq2seq": check_seq2seq,
+}

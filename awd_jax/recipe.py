@@ -4,7 +4,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from awd_jax.data.corpus import NAMES
+from awd_jax.cross_rules import check_optimizer, check_training
+from awd_jax.data import corpus, pairs
 from awd_jax.data.text import LEVELS
 from awd_jax.data.windows import SHORTEST
 from awd_jax.errors import InputError
@@ -35,23 +36,30 @@ BPTT = Rule(
 NONMONO = Rule(  # every checkpoint holds this many losses
     "must be a whole number in [1, 10**6]", lambda v: is_int(v) and 1 <= v <= 10**6
 )
-TEMPERATURE = Rule(f"{POSITIVE.words}; for 0 set --config.generate.method=greedy", POSITIVE.holds)
+INPUT = Rule("must be a file, or '-'", lambda v: v != "" and PATH.holds(v))
+
+
+def _temperature(group: str) -> Rule:
+    words = f"{POSITIVE.words}; for 0 set --config.{group}.method=greedy"
+    return Rule(words, POSITIVE.holds)
+
+
+MEASURES = ("exact_match", "token_accuracy", "bleu", "chrf")
+MEASURES_RULE = Rule(
+    f"must be a tuple of some of {', '.join(MEASURES)}",
+    lambda v: isinstance(v, tuple | list) and all(name in MEASURES for name in v),
+)
 
 RULES = {
     "name": NAME,
-    "data.corpus": one_of(*NAMES),
-    "data.dir": PATH,
-    "data.level": one_of(*LEVELS),
-    "data.vocabulary": one_of("train", "all"),
-    "data.max_tokens": COUNT_OR_0,
-    "data.cache_dir": PATH,
     "model.name": one_of(*MODEL_RULES),
     "optimizer.name": one_of("sgd", "adam"),
     "optimizer.learning_rate": POSITIVE,
     "optimizer.adam_beta1": SHARE,
-    "optimizer.schedule": one_of("constant", "cosine", "inverse_sqrt"),
+    "optimizer.schedule": one_of("constant", "cosine", "inverse_sqrt", "halving"),
     "optimizer.warmup_steps": COUNT_OR_0,
     "optimizer.schedule_steps": COUNT_OR_0,
+    "optimizer.num_halvings": COUNT_OR_0,
     "optimizer.final_rate_factor": SHARE,
     "optimizer.embed_rate_factor": POSITIVE,
     "optimizer.base_batch_size": COUNT_OR_0,
@@ -70,6 +78,8 @@ RULES = {
     "train.temporal_activation_reg": NOT_NEGATIVE,
     "train.valid_batch_size": COUNT,
     "train.test_batch_size": COUNT,
+    "train.measures": MEASURES_RULE,
+    "train.best_by": one_of("nll", *MEASURES),
     "train.evaluate_raw": FLAG,
     "train.num_devices": COUNT_OR_0,
     "train.log_steps": COUNT,
@@ -80,19 +90,37 @@ RULES = {
     "generate.num_tokens": COUNT,
     "generate.num_samples": COUNT,
     "generate.method": one_of("sample", "greedy", "beam"),
-    "generate.temperature": TEMPERATURE,
+    "generate.temperature": _temperature("generate"),
     "generate.top_k": COUNT_OR_0,
     "generate.top_p": FRACTION,
     "generate.beam_size": COUNT,
     "generate.seed": SEED,
     "generate.until_eos": FLAG,
     "generate.forbid_unk": FLAG,
-    "score.input": Rule("must be a file, or '-'", lambda v: v != "" and PATH.holds(v)),
+    "score.input": INPUT,
     "score.output": PATH,
     "score.format": one_of("tsv", "jsonl"),
     "score.per_token": FLAG,
     "score.carry": FLAG,
     "score.batch_size": COUNT,
+    "translate.input": INPUT,
+    "translate.output": PATH,
+    "translate.format": one_of("tsv", "jsonl"),
+    "translate.method": one_of("sample", "greedy", "beam"),
+    "translate.num_tokens": COUNT,
+    "translate.beam_size": COUNT,
+    "translate.num_best": COUNT,
+    "translate.length_penalty": NOT_NEGATIVE,
+    "translate.coverage_penalty": NOT_NEGATIVE,
+    "translate.temperature": _temperature("translate"),
+    "translate.top_k": COUNT_OR_0,
+    "translate.top_p": FRACTION,
+    "translate.seed": SEED,
+    "translate.forbid_unk": FLAG,
+    "translate.attention": FLAG,
+    "translate.batch_size": COUNT,
+    "align.input": PATH,
+    "align.num_pairs": COUNT,
     "import_model.path": PATH,
     "import_model.vocabulary": PATH,
     "import_model.tokens": one_of("file", "corpus"),
@@ -118,11 +146,37 @@ RULES = {
     "tune_temperature.temperatures": tuple_of(POSITIVE),
 }
 
+_TEXT_RULES = {
+    "corpus": one_of(*corpus.NAMES),
+    "dir": PATH,
+    "level": one_of(*LEVELS),
+    "vocabulary": one_of("train", "all"),
+    "max_tokens": COUNT_OR_0,
+    "cache_dir": PATH,
+}
+_PAIR_RULES = {
+    "corpus": one_of(*pairs.NAMES),
+    "dir": PATH,
+    "source_level": one_of(*LEVELS),
+    "level": one_of(*LEVELS),
+    "shared_vocabulary": FLAG,
+    "max_length": COUNT_OR_0,
+    "faults": one_of("refuse", "skip"),
+    "max_pairs": COUNT_OR_0,
+    "num_buckets": Rule("must be a whole number in [1, 4]", lambda v: is_int(v) and 1 <= v <= 4),
+}
+# Of the data that a model reads, by its name.
+DATA_RULES = {"recurrent": _TEXT_RULES, "transformer": _TEXT_RULES, "seq2seq": _PAIR_RULES}
+
 
 def rules_of(*models: str) -> dict[str, Rule]:
     """Returns the rules of a config with one of these models, by dotted names of its fields."""
+    groups = {"data": DATA_RULES, "model": MODEL_RULES}
     return RULES | {
-        f"model.{n}": rule for model in models for n, rule in MODEL_RULES[model].items()
+        f"{group}.{n}": rule
+        for group, rules in groups.items()
+        for model in models
+        for n, rule in rules[model].items()
     }
 
 
@@ -147,7 +201,7 @@ def check(config: ConfigDict) -> None:
     rules = rules_of(*(name for name in MODEL_RULES if name == flat.get("model.name")))
     for name in rules:
         if name not in flat:
-            of_model = name.startswith("model.")
+            of_model = name.startswith(("data.", "model."))
             raise InputError(
                 f"config.{name}",
                 "is missing",
@@ -164,34 +218,6 @@ def check(config: ConfigDict) -> None:
             raise InputError(
                 f"config.{name} = {flat[name]!r}", rules[name].words, f"set --config.{name}=..."
             )
-    if flat["optimizer.name"] == "adam" and flat["optimizer.learning_rate"] >= 1:
-        raise InputError(
-            f"config.optimizer.learning_rate = {flat['optimizer.learning_rate']}",
-            "must be below 1 with adam, which moves every parameter by about the rate",
-            "set --config.optimizer.learning_rate=1e-3, or another --config.optimizer.name",
-        )
-    if flat["optimizer.name"] == "sgd" and flat["optimizer.adam_beta1"] != 0.9:  # the default
-        raise InputError(
-            f"config.optimizer.adam_beta1 = {flat['optimizer.adam_beta1']}",
-            "is for adam, and config.optimizer.name = sgd",
-            "leave --config.optimizer.adam_beta1 out",
-        )
-    _check_schedule(config.optimizer)
+    check_optimizer(config.optimizer)
     CHECKS[config.model.name](config.model)
-
-
-def _check_schedule(optimizer: ConfigDict) -> None:
-    is_cosine = optimizer.schedule == "cosine"
-    if is_cosine and optimizer.schedule_steps <= optimizer.warmup_steps:
-        raise InputError(
-            f"config.optimizer.schedule_steps = {optimizer.schedule_steps}",
-            f"must be more than warmup_steps = {optimizer.warmup_steps}: the cosine ends there",
-            "set --config.optimizer.schedule_steps to the updates of the whole run",
-        )
-    for name in ("schedule_steps", "final_rate_factor"):
-        if optimizer[name] and not is_cosine:
-            raise InputError(
-                f"config.optimizer.{name} = {optimizer[name]}",
-                f"is for cosine, and config.optimizer.schedule = {optimizer.schedule}",
-                f"leave --config.optimizer.{name} out",
-            )
+    check_training(config)

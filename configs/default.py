@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import models
+from configs import corpora, models
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -10,15 +10,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = ConfigDict()
     config.name = "default"  # of the run, whose workdir is runs/<name> unless --workdir is given
 
-    config.data = data = ConfigDict()
-    # ptb, ptb_char, wikitext2, wikitext103, enwik8, text8, synthetic; or text, from data.dir
-    data.corpus = "text"
-    data.dir = ""  # a directory with train.txt, valid.txt, test.txt; "" looks the corpus up
-    data.level = "word"  # what a token is: word, char or byte
-    data.vocabulary = "train"  # tokens of train (others become <unk>), or all: of the three splits
-    data.max_tokens = 0  # read only this many tokens of each split; 0 reads all
-    data.cache_dir = ""  # a directory that keeps corpora as ids, for the next run; "" keeps none
-
+    config.data = corpora.text()  # or another of configs/corpora.py
     config.model = models.recurrent()  # or another of configs/models.py
 
     config.optimizer = optimizer = ConfigDict()
@@ -30,10 +22,12 @@ def get_config(variant: str = "") -> ConfigDict:
     optimizer.max_grad_norm = 0.25  # clip the global norm of the gradient, before weight decay
     optimizer.weight_decay = 1.2e-6  # L2: adds this times the parameters to the clipped gradient
     # A factor of the rate that every update changes: constant; cosine, from 1 down to
-    # final_rate_factor at update schedule_steps; inverse_sqrt, (warmup_steps / update)^(1/2).
+    # final_rate_factor at update schedule_steps; inverse_sqrt, (warmup_steps / update)^(1/2);
+    # halving, 1 and in the second half of schedule_steps halved num_halvings times.
     optimizer.schedule = "constant"
     optimizer.warmup_steps = 0  # updates in which it rises in proportion to 1, before all that
-    optimizer.schedule_steps = 0  # cosine: updates, warm-up included
+    optimizer.schedule_steps = 0  # cosine, halving: updates, warm-up included
+    optimizer.num_halvings = 0  # halving: how often, the last time at the end
     optimizer.final_rate_factor = 0.0  # cosine: at the end, and after it
     optimizer.embed_rate_factor = 1.0  # the rate of the embedding is that of the others times this
     optimizer.decay_epochs = ()  # after each of these epochs the rate is divided by 10
@@ -44,13 +38,20 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train = train = ConfigDict()
     train.seed = 0
     train.batch_size = 20  # parallel sequences, over all devices
-    train.bptt = 70  # mean window length in tokens (half of it with probability 0.05)
-    train.random_windows = True  # random window lengths; False: always bptt
+    train.bptt = (
+        70  # language models: mean window length in tokens (half of it with probability 0.05)
+    )
+    train.random_windows = True  # language models: random window lengths; False: always bptt
     train.num_epochs = 500
     train.activation_reg = 2.0  # alpha of AR
     train.temporal_activation_reg = 1.0  # beta of TAR
     train.valid_batch_size = 10  # parallel sequences on the validation split
     train.test_batch_size = 1  # and on the test split
+    # Sequence to sequence: what to measure of the greedy translations of valid after each epoch and
+    # of test at the end: exact_match, token_accuracy; bleu, chrf (which need sacrebleu).
+    train.measures = ()
+    # The best epoch, trigger and plateaus go by nll, or by one of measures; a tie is no new best.
+    train.best_by = "nll"
     train.evaluate_raw = False  # once averaging has begun, also validate the raw iterates
     train.num_devices = 0  # devices of this process to use; 0 uses all
     train.log_steps = 200  # windows between two lines of the metrics log
@@ -105,6 +106,30 @@ def get_config(variant: str = "") -> ConfigDict:
     score.carry = False  # score each line after all previous lines; False: on its own
     score.batch_size = 8  # parallel lines, without carry; raise it on a GPU
 
+    config.translate = translate = ConfigDict()
+    translate.input = "-"  # a text file, one source a line; "-" for standard input
+    translate.output = ""  # a file; "" for standard output
+    translate.format = "tsv"  # tsv or jsonl, one line for each translation
+    translate.method = "beam"  # sample, greedy or beam
+    translate.num_tokens = 100  # of the longest translation, with its <eos>
+    translate.beam_size = 5  # beam: translations kept at each step
+    translate.num_best = 1  # beam: translations of each source, best first
+    # beam: translations are ranked by log P / ((5 + tokens) / 6)^length_penalty
+    # + coverage_penalty * sum over source tokens of log(min(the attention it has had, 1)).
+    translate.length_penalty = 0.6
+    translate.coverage_penalty = 0.0
+    translate.temperature = 1.0  # sample: below 1 makes probable tokens more probable
+    translate.top_k = 0  # sample: draw from this many of the most probable tokens; 0: from all
+    translate.top_p = 1.0  # sample: draw from the fewest tokens that together have this probability
+    translate.seed = 0  # sample: seed of the draws
+    translate.forbid_unk = True  # never draw <unk>
+    translate.attention = False  # jsonl: also give the attention of each token to each of a source
+    translate.batch_size = 64  # parallel sources
+
+    config.align = align = ConfigDict()
+    align.input = ""  # a text file; each line a source, or a source, a tab and its target
+    align.num_pairs = 4  # draw this many of the first lines
+
     config.import_model = import_model = ConfigDict()
     import_model.path = ""  # weights: .safetensors, or a state_dict saved by torch
     # Its tokens in the order of their ids: a JSON list, a text file with one per line, or the
@@ -127,7 +152,7 @@ def apply_variant(config: ConfigDict, variant: str) -> ConfigDict:
     """Returns a variant of a recipe, which it changes in place; "" changes nothing.
 
     `smoke` trains a tiny model for two epochs on a few thousand tokens of the built-in corpus, or
-    of `data.dir` if that is given.
+    on some generated pairs; or on data of `data.dir` if that is given.
 
     Raises:
       ValueError: an unknown variant.
@@ -137,12 +162,11 @@ def apply_variant(config: ConfigDict, variant: str) -> ConfigDict:
     if variant != "smoke":
         raise ValueError(f"config variant '{variant}': must be 'smoke' or none")
     config.name += "-smoke"
-    config.data.corpus = "synthetic"
-    config.data.max_tokens = 4000
-    config.data.cache_dir = ""
+    corpora.shrink(config.data)
     models.shrink(config.model)
     config.optimizer.warmup_steps = min(config.optimizer.warmup_steps, 5)
     config.optimizer.schedule_steps = min(config.optimizer.schedule_steps, 100)
+    config.optimizer.num_halvings = min(config.optimizer.num_halvings, 5)
     config.train.batch_size = 8
     config.train.bptt = 16
     config.train.num_epochs = 2

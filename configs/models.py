@@ -7,8 +7,8 @@ def _of_every_model(name: str) -> ConfigDict:
     """Returns the fields of a softmax, of dropout and of arithmetic, which all models have."""
     model = ConfigDict()
     model.name = name
-    # tied: the embedding is the softmax's matrix; mixture: of several such softmaxes; adaptive: by
-    # clusters of tokens, for large vocabularies.
+    # tied: the embedding is the softmax's matrix; separate: it has its own; mixture: of several
+    # tied ones; adaptive: by clusters of tokens, for large vocabularies.
     model.softmax = "tied"
     model.num_components = 0  # mixture: softmaxes, K
     model.cutoffs = ()  # adaptive: first id of each cluster but the first; ids fall in frequency
@@ -33,7 +33,7 @@ def recurrent() -> ConfigDict:
     model.embed_dim = 400  # features of the embedding
     model.hidden_dim = 1150  # features of the other layers
     model.num_layers = 3
-    model.last_hidden_dim = 0  # features of the last layer; 0: embed_dim, as all but mixture need
+    model.last_hidden_dim = 0  # features of the last layer; 0: embed_dim, as tied and adaptive need
     model.residual = False  # add a layer's input to its output if equally wide
     model.sum_outputs = False  # features are the sum of all layers' outputs, not the last one's
     model.forget_gate_bias = 0.0  # added to the initial bias of an LSTM's forget gate
@@ -89,6 +89,49 @@ def plain(model: ConfigDict, segment: int) -> None:
     model.eval_memory_length = segment
 
 
+def seq2seq() -> ConfigDict:
+    """Returns the fields of a model from sequence to sequence: one layer on each side."""
+    model = _of_every_model("seq2seq")
+    model.softmax = "separate"
+    model.cell = "lstm"  # as of a recurrent language model, and on both sides
+    model.backend = "auto"
+    model.embed_dim = 16  # features of the embeddings
+    model.hidden_dim = 128  # features of every layer; of each direction in a bidirectional one
+    model.encoder_layers = 1
+    model.decoder_layers = 1
+    model.share_embeddings = False  # one for both sides, whose vocabulary is shared
+    model.reverse_source = False  # read the source from its end
+    model.bidirectional = "none"  # encoder layers that read in both directions: none, bottom, all
+    model.residual_from = 0  # layers from this one on, counted from 1, add their inputs; 0: none
+    # What a layer of the decoder starts with: state, all that the encoder's layer ends with; h,
+    # without the rest of it; none, zeros. Of a bidirectional layer it is the backward one's.
+    model.hand_over = "state"
+    model.peeky = False  # the decoder's inputs and the softmax read the encoder's last output too
+    # none, or a score: dot, scaled, general, concat, additive, normed_additive
+    model.attention = "none"
+    # softmax: [context; h] goes to the softmax; luong: tanh([context; h] @ w) does; input_feeding:
+    # and to the decoder's next step; gnmt: the bottom layer asks, and all others read the context.
+    model.placement = "softmax"
+    model.attended_dim = 0  # luong, input_feeding: features of the attentional state; 0: hidden_dim
+    # How parameters are drawn: parts, as each part does it; fan_in, matrices from N(0, 1 / inputs),
+    # embeddings from N(0, 0.01^2), and biases are 0.
+    model.initializer = "parts"
+    model.forget_gate_bias = 0.0  # added to the initial bias of an LSTM's forget gate
+    model.cap_input_gate = False  # an LSTM's input gate is at most 1 minus its forget gate
+    model.mogrifier_rounds = 0  # mogrifier: gates between x and h before each step
+    model.mogrifier_rank = 0  # mogrifier: of the matrices of these gates
+    model.filter_width = 1  # qrnn: inputs that a step of the first layers reads: 1, or 2
+    # Drop probabilities, as are all rates; the same on both sides.
+    model.embed_dropout_rate = 0.0  # whole word types, at the look-up
+    model.input_dropout_rate = 0.0  # after the embeddings
+    model.hidden_dropout_rate = 0.0  # between the layers
+    model.output_dropout_rate = 0.0  # of the features that the softmax reads
+    model.state_dropout_rate = 0.0  # h where it enters the recurrent products; always locked
+    model.weight_drop_rate = 0.0  # single weights of w_h; of a QRNN, all but its biases
+    model.input_weight_drop_rate = 0.0  # single weights of w_x
+    return model
+
+
 def shrink(model: ConfigDict) -> None:
     """Makes a model tiny, for the variant `smoke`; options stay what they are."""
     model.embed_dim = 16
@@ -96,6 +139,13 @@ def shrink(model: ConfigDict) -> None:
         model.num_layers, model.num_heads, model.head_dim, model.inner_dim = 2, 2, 6, 24
         model.memory_length = min(model.memory_length, 10)
         model.eval_memory_length = 20
+    elif model.name == "seq2seq":
+        model.hidden_dim = 24
+        model.encoder_layers = min(model.encoder_layers, 3)
+        model.decoder_layers = min(model.decoder_layers, 3)
+        model.attended_dim = 0
+        if model.softmax in ("tied", "adaptive"):  # their features are as wide as the embedding
+            model.hidden_dim = model.embed_dim
     else:
         model.hidden_dim = 16 if model.sum_outputs else 24
         model.mogrifier_rank = min(model.mogrifier_rank, 4)

@@ -9,7 +9,7 @@ import pytest
 from awd_jax.tasks.evaluate import evaluate
 from awd_jax.tasks.train import train
 from awd_jax.train import learner
-from configs import quickstart
+from configs import addition, quickstart
 from tests.forced import observe_no_progress
 from tests.many import Many
 
@@ -99,6 +99,27 @@ def test_two_processes_with_two_devices_are_one_run(directory, two_by_two, on_on
     assert_same_run(two_by_two, on_one_device)
     train_here(4, directory / "four")
     assert_same_run(two_by_two, directory / "four")
+
+
+def test_two_processes_with_pairs_and_measures_are_one_run(directory):
+    """Each translates its own part of valid, and knows the measure of all of it."""
+    fields = {
+        "data.max_pairs": 25,
+        "data.num_buckets": 1,
+        "optimizer.name": "sgd",  # Adam would make steps of the rounding of sums
+        "optimizer.learning_rate": 0.5,
+        "train.num_devices": 1,
+        "train.num_epochs": 1,
+    }
+    config = addition.get_config("smoke")
+    config.update_from_flattened_dict(fields)
+    train(config, directory / "pairs")
+    given = [f"--config.{name}={value}" for name, value in fields.items()]
+    recipe = ("--config=configs/addition.py:smoke", f"--workdir={directory / 'two-pairs'}")
+    (directory / "logs").mkdir()
+    with Many(directory / "logs", (*recipe, *given), num_processes=2, num_devices=1) as many:
+        assert many.exit_codes() == [0, 0], many.says(0) + many.says(1)
+    assert_same_run(directory / "two-pairs", directory / "pairs")
 
 
 def test_its_checkpoints_are_those_of_one_process(two_by_two, capfd):

@@ -27,14 +27,14 @@ class Progress(NamedTuple):
     epoch: int  # from 1 on
     window: int  # next window of this epoch, from 0 on
     log_bytes: int  # length of the metrics log
-    best_nll: float  # lowest validation loss so far; infinite before the first
+    best_nll: float  # lowest validation loss so far, as `Validation.nll`; infinite before the first
     num_plateaus: int  # validations so far without a new best
 
 
 class Validation(NamedTuple):
     """A validation loss, and which parameters had it."""
 
-    nll: float  # nats per token
+    nll: float  # nats per token; or minus a measure, if epochs are ranked by one
     params: str  # path of those parameters in the tree, the prefix of each array's path
 
 
@@ -43,6 +43,7 @@ class Identity(NamedTuple):
 
     fields: dict[str, Any]  # from `workdir.describe`
     vocabulary: tuple[str, ...]  # tokens in the order of their ids
+    source_vocabulary: tuple[str, ...] = ()  # likewise, of the sources; () if there are none
 
 
 class Manifest(NamedTuple):
@@ -76,7 +77,11 @@ class Manifest(NamedTuple):
         return cls(
             Progress(**content["progress"]),
             validation and Validation(**validation),
-            Identity(identity["fields"], tuple(identity["vocabulary"])),
+            Identity(
+                identity["fields"],
+                tuple(identity["vocabulary"]),
+                tuple(identity.get("source_vocabulary", ())),  # older checkpoints have none
+            ),
             content["crc32"],
         )
 
@@ -122,12 +127,14 @@ def check_identity(place: str, theirs: Identity, ours: Identity) -> None:
       InputError: it has another config, corpus or vocabulary.
     """
     check_same(place, theirs.fields, ours.fields)
-    if theirs.vocabulary != ours.vocabulary:
-        raise InputError(
-            f"{place} has another vocabulary of {len(theirs.vocabulary)} tokens",
-            f"must be that of the corpus, {len(ours.vocabulary)} tokens",
-            "use the corpus of that run, or another workdir",
-        )
+    for name in ("vocabulary", "source_vocabulary"):
+        tokens, expected = getattr(theirs, name), getattr(ours, name)
+        if tokens != expected:
+            raise InputError(
+                f"{place} has another {name.replace('_', ' ')} of {len(tokens)} tokens",
+                f"must be that of the corpus, {len(expected)} tokens",
+                "use the corpus of that run, or another workdir",
+            )
 
 
 def by_path(tree: PyTree) -> dict[str, np.ndarray]:

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from awd_jax.train.language import language_problem
+from awd_jax.train.pairs import pairs_problem
 from awd_jax.train.problem import Problem
 
 PROBLEMS: dict[str, Callable[[ConfigDict], Problem]] = {
     "recurrent": language_problem,
     "transformer": language_problem,
+    "seq2seq": pairs_problem,
 }
 
 

@@ -18,18 +18,18 @@ from awd_jax.run.replicas import Replicas
 from awd_jax.run.report import Report
 from awd_jax.run.stops import Agreement, Interruption
 from awd_jax.train.divergence import check_steps, check_validation
-from awd_jax.train.evaluation import make_evaluate
 from awd_jax.train.learner import Learner
 from awd_jax.train.problem import Problem
 from awd_jax.train.state import TrainState, means, where_evaluated
+from awd_jax.train.validation import Validated, make_validate
 
 
 class Trained(NamedTuple):
-    """The best model of a run, and its losses."""
+    """The best model of a run, and its results."""
 
     params: optax.Params  # averaged, if averaging had begun
-    valid_nll: float  # nats per token
-    test_nll: float  # nats per token
+    valid: Validated
+    test: Validated
 
 
 class Trainer:
@@ -56,10 +56,10 @@ class Trainer:
         self._report = report
         self._checkpoints = checkpoints
         self._agreement = Agreement(config.train, interruption, replicas)
-        self._best_nll, self._num_plateaus = math.inf, 0
+        self._best_loss, self._num_plateaus = math.inf, 0
         self._learner = Learner(config, problem.model, replicas, is_finetuning=base is not None)
-        self._evaluate = make_evaluate(
-            problem.model.for_evaluation(), replicas, self._check_in_evaluation
+        self._evaluate, self._validate = make_validate(
+            config.train, problem, replicas, self._check_in_evaluation
         )
 
     def train(self) -> Trained:
@@ -103,7 +103,7 @@ class Trainer:
             for note in notes:
                 self._report.say(note)
             self._report.say(f"resumed in epoch {progress.epoch} at window {progress.window}")
-        self._best_nll, self._num_plateaus = progress.best_nll, progress.num_plateaus
+        self._best_loss, self._num_plateaus = progress.best_nll, progress.num_plateaus
         self._report.rewind(progress.log_bytes)
         state = self._learner.scatter(state)
         if restored is None and self._base is not None:
@@ -113,9 +113,10 @@ class Trainer:
     def _start_from_base(self, state: TrainState, base: optax.Params) -> TrainState:
         """Saves the base as step 0, which stays the best until an epoch beats it."""
         state = self._learner.start_from(state, base)
-        valid_nll = self._best_nll = self._evaluate(base, self._problem.valid)
-        self._save(state, 1, 0, valid_nll)
-        self._report.say(f"before | valid {self._problem.describe_nll(valid_nll)}")
+        valid = self._validate(base, self._problem.valid)
+        self._best_loss = valid.loss
+        self._save(state, 1, 0, valid.loss)
+        self._report.say(f"before | valid {valid.describe(self._problem)}")
         return state
 
     def _train_epoch(
@@ -155,27 +156,28 @@ class Trainer:
         values = {"epoch": epoch, **means(state.totals)}
         started = time.perf_counter()
         params = averaged_params(state.opt_state, state.params)
-        valid_nll = values["valid_nll"] = self._evaluate(params, self._problem.valid)
+        valid = self._validate(params, self._problem.valid)
+        values |= {"valid_nll": valid.nll, **valid.named("valid")}
         valid_seconds = time.perf_counter() - started
-        check_validation(valid_nll, epoch)
+        check_validation(valid.nll, epoch)
         averaged = values["num_averaged"] = num_averaged(state.opt_state)
         if averaged and self._config.evaluate_raw:
             values["raw_valid_nll"] = self._evaluate(state.params, self._problem.valid)
-        is_best = valid_nll < self._best_nll
-        self._best_nll = min(valid_nll, self._best_nll)
+        is_best = valid.loss < self._best_loss
+        self._best_loss = min(valid.loss, self._best_loss)
         self._num_plateaus += not is_best
-        state = self._learner.observe(state, valid_nll)
+        state = self._learner.observe(state, valid.loss)
 
         self._report.metrics(step, values)
         self._report.timing(step, {"train_seconds": train_seconds, "valid_seconds": valid_seconds})
-        self._save(state, epoch + 1, 0, valid_nll)  # first: what is printed is saved
+        self._save(state, epoch + 1, 0, valid.loss)  # first: what is printed is saved
         self._report.say(
             f"epoch {epoch} | {train_seconds + valid_seconds:.0f} s"
             f" | train {self._problem.describe_nll(values['train_nll'])}"
-            f" | valid {self._problem.describe_nll(valid_nll)}"
+            f" | valid {valid.describe(self._problem)}"
             + " | best so far" * is_best
             + f" | average of {averaged:,} steps" * (averaged > 0)
-            + " | worse than guessing" * (valid_nll > self._problem.guessing_nll)
+            + " | worse than guessing" * (valid.nll > self._problem.guessing_nll)
         )
         return state
 
@@ -183,9 +185,7 @@ class Trainer:
         self._agreement.ask()
         self._agreement.check("in an evaluation, which will be done again")
 
-    def _save(
-        self, state: TrainState, epoch: int, window: int, valid_nll: float | None = None
-    ) -> None:
+    def _save(self, state: TrainState, epoch: int, window: int, loss: float | None = None) -> None:
         """Saves the run, to resume at this window of this epoch."""
         check_steps(state, epoch, window)
         progress = Progress(
@@ -193,14 +193,16 @@ class Trainer:
             epoch=epoch,
             window=window,
             log_bytes=self._report.log_bytes,
-            best_nll=self._best_nll,
+            best_nll=self._best_loss,
             num_plateaus=self._num_plateaus,
         )
-        validation = None if valid_nll is None else Validation(valid_nll, where_evaluated(state))
+        validation = None if loss is None else Validation(loss, where_evaluated(state))
         self._checkpoints.save(self._learner.gather(state), progress, validation)
         self._agreement.saved()
 
     def _test_best(self, like: optax.Params) -> Trained:
         params = jax.tree.map(jnp.asarray, self._checkpoints.restore_best_params(like))
-        test_nll = self._evaluate(params, self._problem.test)
-        return Trained(params, self._best_nll, test_nll)
+        valid = Validated(self._best_loss, {}, self._best_loss)
+        if self._config.measures:  # a checkpoint holds only the loss
+            valid = self._validate(params, self._problem.valid)
+        return Trained(params, valid, self._validate(params, self._problem.test))

@@ -43,7 +43,7 @@ def _of_updates(config: ConfigDict) -> list[optax.GradientTransformation]:
         factors.append(optax.scale_by_schedule(rate_schedule(config)))
     if config.embed_rate_factor != 1:
         scale = optax.scale(config.embed_rate_factor)
-        factors.append(optax.masked(scale, lambda params: {n: n == "embedding" for n in params}))
+        factors.append(optax.masked(scale, lambda params: {n: "embedding" in n for n in params}))
     return factors
 
 
@@ -60,6 +60,14 @@ def rate_schedule(config: ConfigDict) -> optax.Schedule:
         case "cosine":
             num_steps = config.schedule_steps - warmup
             after = optax.cosine_decay_schedule(1.0, num_steps, config.final_rate_factor)
+        case "halving":
+            half = config.schedule_steps // 2
+            after = optax.exponential_decay(
+                *(1.0, half / config.num_halvings, 0.5),
+                transition_begin=half - warmup,
+                staircase=True,
+                end_value=0.5**config.num_halvings,
+            )
         case "inverse_sqrt":
             after = lambda count: jnp.sqrt(max(warmup, 1) / (warmup + 1 + count))  # noqa: E731
         case _:

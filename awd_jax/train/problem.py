@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 
 from awd_jax.batches import Plan
-from awd_jax.errors import InputError
+from awd_jax.errors import InputError, one_line
 from awd_jax.models import MODELS
 from awd_jax.models.contract import Model
 
@@ -24,10 +25,16 @@ class Problem(NamedTuple):
     describe_nll: Callable[[float], str]  # formats a mean NLL in nats per token
     guessing_nll: float  # of the uniform distribution, nats per token
     source_nll: float | None  # of the data's source, the best possible; None if unknown
+    # Given (model, replicas, what to call between batches), returns a function from (params, plan)
+    # to measures by name. None: no measures.
+    make_measure: Callable[..., Callable[[Any, Any], dict[str, float]]] | None = None
+    source_vocabulary: tuple[str, ...] = ()  # of sequence to sequence, in the order of the ids
 
 
-def make_model(config: ConfigDict, vocab_size: int) -> Any:
+def make_model(config: ConfigDict, vocab_size: int, source_vocab_size: int | None = None) -> Any:
     """Builds the model of the config's group `model`, whose fields are those of its class.
+
+    A `source_vocab_size` is for sequence to sequence.
 
     Raises:
       InputError: its softmax has clusters beyond the vocabulary.
@@ -39,4 +46,19 @@ def make_model(config: ConfigDict, vocab_size: int) -> Any:
             f"must lie below the {vocab_size:,} kinds of tokens",
             "lower them, or drop the last ones",
         )
+    if source_vocab_size is not None:
+        fields["source_vocab_size"] = source_vocab_size
     return MODELS[fields.pop("name")](vocab_size=vocab_size, **fields)
+
+
+def check_widths(model: Model) -> None:
+    """Checks that the parts of a model fit together.
+
+    Raises:
+      InputError: a part reads another width than it is given.
+    """
+    try:
+        jax.eval_shape(model.init_params, jax.random.key(0))
+    except ValueError as error:
+        fix = "give other widths (config.model.embed_dim, hidden_dim, ...) or another part"
+        raise InputError("config.model", one_line(error), fix) from error

@@ -11,7 +11,7 @@ import pytest
 from awd_jax.errors import InputError
 from awd_jax.run import store
 from awd_jax.run.checkpoint import Checkpoints
-from awd_jax.run.manifest import Identity, Progress, Validation
+from awd_jax.run.manifest import Identity, Manifest, Progress, Validation
 
 VOCABULARY = ("<eos>", "a", "b")
 
@@ -68,8 +68,8 @@ LIKE = make_tree(0)
 
 @pytest.fixture
 def open_checkpoints(tmp_path):
-    def open_them(vocabulary=VOCABULARY, seed=0):
-        identity = Identity({"train.seed": seed}, vocabulary)
+    def open_them(vocabulary=VOCABULARY, seed=0, source_vocabulary=()):
+        identity = Identity({"train.seed": seed}, vocabulary, source_vocabulary)
         return Checkpoints(tmp_path / "checkpoints", identity)
 
     return open_them
@@ -158,13 +158,30 @@ def test_another_config_is_refused(open_checkpoints):
         checkpoints.restore_latest(LIKE)
 
 
+def test_sources_have_a_vocabulary_of_their_own(open_checkpoints, tmp_path):
+    with open_checkpoints(source_vocabulary=("<eos>", "c")) as checkpoints:
+        save(checkpoints, 3, 1.0)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.best().identity.source_vocabulary == ("<eos>", "c")
+    refused = pytest.raises(InputError, match="another source vocabulary of 2 tokens")
+    with open_checkpoints() as checkpoints, refused:
+        checkpoints.restore_latest(LIKE)
+
+
+def test_a_manifest_from_before_there_were_sources_is_of_none():
+    manifest = Manifest(progress(3), None, Identity({}, VOCABULARY), {})
+    content = manifest.to_json()
+    del content["identity"]["source_vocabulary"]
+    assert Manifest.from_json(content) == manifest
+
+
 def test_a_reader_that_knows_nothing_learns_it_from_the_best(open_checkpoints, tmp_path):
     with open_checkpoints(seed=5) as checkpoints:
         save(checkpoints, 3, 1.0)
         save(checkpoints, 6, 2.0)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         best = checkpoints.best()
-    assert best.identity == ({"train.seed": 5}, VOCABULARY)
+    assert best.identity == Identity({"train.seed": 5}, VOCABULARY)
     assert best.progress == progress(3)
 
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from awd_jax.run.replicas import Replicas
-from awd_jax.train import loop
+from awd_jax.train import validation
 
 
 class Course:
@@ -47,7 +47,7 @@ def record_course(monkeypatch: pytest.MonkeyPatch, losses: Sequence[float]) -> C
         return evaluate
 
     monkeypatch.setattr(Replicas, "pmap", recorded_pmap)
-    monkeypatch.setattr(loop, "make_evaluate", make_evaluate)
+    monkeypatch.setattr(validation, "make_evaluate", make_evaluate)
     return course
 
 

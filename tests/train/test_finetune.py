@@ -46,7 +46,7 @@ def test_it_averages_every_step_and_stops_where_the_trigger_fires(
     for evaluated, params in zip(course.evaluated, [base, *means, means[0]], strict=True):
         assert_close(evaluated, params)
     assert_close(trained.params, means[0])
-    assert (trained.valid_nll, trained.test_nll) == (4.0, 3.7)
+    assert (trained.valid.nll, trained.test.nll) == (4.0, 3.7)
     again = record_course(monkeypatch, [3.7])
     run_training(config, tmp_path, base=base)
     assert again.iterates == []
@@ -55,7 +55,7 @@ def test_it_averages_every_step_and_stops_where_the_trigger_fires(
 
 def test_it_gets_better(undisturbed):
     trained, log = undisturbed
-    assert trained.valid_nll == min(line["valid_nll"] for line in epochs(log)) < np.log(192)
+    assert trained.valid.nll == min(line["valid_nll"] for line in epochs(log)) < np.log(192)
 
 
 @pytest.mark.parametrize("num_saves", [1, 20])
@@ -70,10 +70,10 @@ def test_a_killed_run_ends_bit_for_bit_where_the_undisturbed_one_does(
     resumed = run_training(config, tmp_path, base=base)
     trained, log = undisturbed
     jax.tree.map(np.testing.assert_array_equal, resumed.params, trained.params)
-    assert (resumed.valid_nll, resumed.test_nll) == (trained.valid_nll, trained.test_nll)
+    assert (resumed.valid.nll, resumed.test.nll) == (trained.valid.nll, trained.test.nll)
     assert read_log(tmp_path) == log
     again = run_training(config, tmp_path, base=base)  # after the end
-    assert again.test_nll == trained.test_nll
+    assert again.test.nll == trained.test.nll
     assert read_log(tmp_path) == log
 
 
@@ -82,5 +82,5 @@ def test_epochs_that_are_worse_leave_the_base_the_best(base, tmp_path, monkeypat
     config.train.num_epochs = 1
     record_course(monkeypatch, [4.0, 4.1, 3.7])
     trained = run_training(config, tmp_path, base=base)
-    assert trained.valid_nll == 4.0
+    assert trained.valid.nll == 4.0
     jax.tree.map(np.testing.assert_array_equal, trained.params, base)

@@ -12,7 +12,7 @@ from awd_jax.data.windows import WindowPlan
 from awd_jax.errors import DivergedError, InterruptedRunError
 from awd_jax.run.checkpoint import Checkpoints
 from awd_jax.train import learner
-from configs import ptb_small_transformer_xl
+from configs import dates_attention, ptb_small_transformer_xl
 from tests.forced import observe_no_progress
 from tests.train.course import assert_close, record_course
 from tests.train.tiny import make_tiny_config, run_training
@@ -91,7 +91,7 @@ def test_averaging_begins_after_the_trigger_and_its_epochs_are_those_of_the_mean
     for evaluated, params in zip(course.evaluated, expected, strict=True):
         assert_close(evaluated, params)
     assert_close(trained.params, means[1])
-    assert (trained.valid_nll, trained.test_nll) == (3.8, 3.7)
+    assert (trained.valid.nll, trained.test.nll) == (3.8, 3.7)
 
 
 def test_what_was_best_before_a_resume_still_is(tmp_path, monkeypatch, capsys):
@@ -99,7 +99,7 @@ def test_what_was_best_before_a_resume_still_is(tmp_path, monkeypatch, capsys):
     for config.train.num_epochs, loss in ((1, 4.0), (2, 5.0)):
         course = record_course(monkeypatch, [loss, 3.7])
         trained = run_training(config, tmp_path)
-    assert trained.valid_nll == 4.0
+    assert trained.valid.nll == 4.0
     assert capsys.readouterr().out.count("best so far") == 1
     assert_close(trained.params, course.evaluated[-1])
 
@@ -127,8 +127,8 @@ def test_training_learns(undisturbed):
     trained, log = undisturbed
     assert all(line["activation_reg"] > 0 < line["temporal_activation_reg"] for line in log)
     assert epochs(log)[-1]["train_nll"] < epochs(log)[0]["train_nll"]
-    assert trained.valid_nll == min(line["valid_nll"] for line in epochs(log))
-    assert trained.test_nll < 0.95 * np.log(192)
+    assert trained.valid.nll == min(line["valid_nll"] for line in epochs(log))
+    assert trained.test.nll < 0.95 * np.log(192)
 
 
 @pytest.mark.parametrize("num_saves", [1, 11, 30])  # first, before averaging, averaging
@@ -143,7 +143,7 @@ def test_a_killed_run_ends_bit_for_bit_where_the_undisturbed_one_does(
     resumed = run_training(config, tmp_path)
     trained, log = undisturbed
     jax.tree.map(np.testing.assert_array_equal, resumed.params, trained.params)
-    assert (resumed.valid_nll, resumed.test_nll) == (trained.valid_nll, trained.test_nll)
+    assert (resumed.valid.nll, resumed.test.nll) == (trained.valid.nll, trained.test.nll)
     assert read_log(tmp_path) == log
 
 
@@ -226,7 +226,16 @@ def make_transformer_config():
     return config
 
 
-@pytest.mark.parametrize("make_config", [make_bfloat16_config, make_transformer_config])
+def make_pairs_config():
+    """Ranked by a measure; several shapes, and a batch that is not full."""
+    config = dates_attention.get_config("smoke")
+    config.data.max_pairs, config.train.num_devices = 28, 2
+    return config
+
+
+@pytest.mark.parametrize(
+    "make_config", [make_bfloat16_config, make_transformer_config, make_pairs_config]
+)
 def test_such_a_run_is_resumed_bit_for_bit(make_config, tmp_path):
     config = make_config()
     config.train.num_epochs = 2
@@ -238,6 +247,6 @@ def test_such_a_run_is_resumed_bit_for_bit(make_config, tmp_path):
         with pytest.raises(Killed):
             run_training(config, tmp_path / "killed", killed_after(3))  # in the midst of an epoch
         resumed = run_training(config, tmp_path / "killed")
-    assert resumed.test_nll == trained.test_nll
+    assert resumed.test.nll == trained.test.nll
     assert read_log(tmp_path / "killed") == read_log(tmp_path / "whole")
     assert {p.dtype for p in jax.tree.leaves(resumed.params)} == {np.dtype("float32")}

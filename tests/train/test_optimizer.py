@@ -82,6 +82,10 @@ def test_the_rate_is_divided_by_four_for_each_plateau():
         ),
         ({"schedule": "cosine", "schedule_steps": 8}, {0: 1, 4: 0.5, 8: 0, 9: 0}),
         (
+            {"schedule": "halving", "schedule_steps": 20, "num_halvings": 2, "warmup_steps": 4},
+            {0: 0.25, 4: 1, 14: 1, 15: 0.5, 19: 0.5, 20: 0.25},
+        ),
+        (
             {
                 "schedule": "cosine",
                 "warmup_steps": 2,

@@ -26,7 +26,8 @@ def run_training(config, workdir, checkpoints_class=Checkpoints, base=None) -> T
     """Trains in a workdir as the task does."""
     problem = make_problem(config)
     replicas = choose_replicas(config.train)
-    identity = Identity(describe(config, problem.fingerprint), problem.vocabulary)
+    fields = describe(config, problem.fingerprint)
+    identity = Identity(fields, problem.vocabulary, problem.source_vocabulary)
     with (
         Interruption() as interruption,
         Report(workdir) as report,
