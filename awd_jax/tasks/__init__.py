@@ -1,5 +1,6 @@
 """The tasks of the command, each a function of (config, workdir)."""
 
+from awd_jax.tasks.align import align
 from awd_jax.tasks.cache import cache
 from awd_jax.tasks.dynamic import dynamic
 from awd_jax.tasks.evaluate import evaluate
@@ -9,6 +10,7 @@ from awd_jax.tasks.generate import generate
 from awd_jax.tasks.import_model import import_model
 from awd_jax.tasks.score import score
 from awd_jax.tasks.train import train
+from awd_jax.tasks.translate import translate
 from awd_jax.tasks.tune import tune_cache, tune_dynamic
 from awd_jax.tasks.tune_temperature import tune_temperature
 
@@ -18,6 +20,8 @@ TASKS = {
     "finetune": finetune,
     "generate": generate,
     "score": score,
+    "translate": translate,
+    "align": align,
     "cache": cache,
     "dynamic": dynamic,
     "tune_cache": tune_cache,

@@ -50,10 +50,10 @@ def draw_samples(
     sample = _sample(make_key(config.seed, Purpose.SAMPLES))
 
     def choose(log_probs: LogProbs, t: Int[Array, ""]) -> Int[Array, "B"]:
-        log_probs = _forbid(config, best, log_probs)
+        log_probs = forbid_unk(config, best, log_probs)
         if config.method == "greedy":
             return jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
-        return sample(_filter(config, log_probs), t)
+        return sample(filter_logits(config, log_probs), t)
 
     carry = _read_prompt(best, prompt, config.num_samples)
     first = jnp.full(config.num_samples, prompt[-1], jnp.int32)
@@ -75,7 +75,7 @@ def search_beams(config: ConfigDict, best: BestModel, prompt: Tokens) -> Iterato
     def step(params: optax.Params, beams: Beams) -> Beams:
         def next_logits(carry: Carry, tokens: Int[Array, "K"]) -> tuple[LogProbs, Carry]:
             log_probs, carry = best.model.log_probs(params, tokens[None], carry)
-            return _forbid(config, best, log_probs[0]), carry
+            return forbid_unk(config, best, log_probs[0]), carry
 
         return beam_step(beams, next_logits, int(prompt[-1]), end)
 
@@ -99,12 +99,14 @@ def cut_at(end: int, tokens: Tokens) -> Int32[np.ndarray, "M"]:
     return tokens[: ends[0]] if ends.size else tokens
 
 
-def _forbid(config: ConfigDict, best: BestModel, log_probs: LogProbs) -> LogProbs:
+def forbid_unk(config: ConfigDict, best: BestModel, log_probs: LogProbs) -> LogProbs:
+    """Excludes `<unk>`, if the config's group says so."""
     unk = best.vocabulary.unk_id if config.forbid_unk else None
     return log_probs if unk is None else sampling.forbid(log_probs, unk)
 
 
-def _filter(config: ConfigDict, logits: LogProbs) -> LogProbs:
+def filter_logits(config: ConfigDict, logits: LogProbs) -> LogProbs:
+    """Applies the filters of the config's group: temperature, top_k and top_p."""
     logits = sampling.temper(logits, config.temperature)
     if config.top_k:
         logits = sampling.keep_top_k(logits, min(config.top_k, logits.shape[-1]))

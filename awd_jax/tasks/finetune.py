@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from awd_jax.models.contract import Model
 from awd_jax.run import processes
 from awd_jax.tasks.model_file import check_vocabulary, load_best_model
 from awd_jax.tasks.train import run_training
@@ -24,10 +25,10 @@ def finetune(config: ConfigDict, workdir: Path) -> None:
     Raises:
       RunError: as `load_best_model`, `check_vocabulary` and `train`.
     """
-    best = load_best_model(config, workdir)
+    best = load_best_model(config, workdir, Model)
     with processes.together():
         problem = make_problem(config)
-        check_vocabulary(config.data.corpus, problem.vocabulary, best)
+        check_vocabulary(config.data.corpus, problem.vocabulary, best, problem.source_vocabulary)
     config = config.copy_and_resolve_references()
     config.optimizer.averaging = True
     run_training(config, workdir / DIRECTORY, problem, best)

@@ -33,9 +33,10 @@ from awd_jax.run.report import describe_nll
 from awd_jax.run.workdir import CHECKPOINTS, describe, open_workdir
 from awd_jax.tasks.foreign_vocabulary import read_vocabulary
 from awd_jax.tasks.results import leave_json
+from awd_jax.train import PROBLEMS
 from awd_jax.train.backend import check_backend
 from awd_jax.train.evaluation import make_evaluate
-from awd_jax.train.language import corpus_problem, fingerprint, read_corpus
+from awd_jax.train.language import corpus_problem, fingerprint, language_problem, read_corpus
 from awd_jax.train.learner import Learner
 from awd_jax.train.problem import make_model
 from awd_jax.train.state import where_evaluated
@@ -62,6 +63,12 @@ def import_model(config: ConfigDict, workdir: Path) -> None:
     """
     if any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob("*")):
         raise InputError(f"workdir {workdir}", "holds checkpoints", "give another --workdir")
+    if PROBLEMS[config.model.name] is not language_problem:
+        raise InputError(
+            f"config.model.name = {config.model.name}",
+            "must be a language model for this task",
+            "give the config of such a model",
+        )
     replicas = choose_replicas(config.train)
     check_backend(config.model)
     imported = _read(config)

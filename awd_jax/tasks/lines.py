@@ -21,7 +21,7 @@ BLOCK = 1 << 16  # tokens held in memory at once; a longer line is still held wh
 
 
 class Line(NamedTuple):
-    """One line of a text, with its `<eos>`."""
+    """One line of a text; in a language model's, with its `<eos>`."""
 
     tokens: list[str]
     ids: Int32[np.ndarray, "N"]
@@ -42,10 +42,15 @@ def read_lines(text: Text, vocabulary: Vocabulary) -> Iterator[Line]:
       InputError: a token is outside a vocabulary without `<unk>`, or the text cannot be read.
     """
     for number, tokens in enumerate(text_lines(text), 1):
-        yield _encode(f"{text.name}, line {number}", [*tokens, EOS], vocabulary)
+        yield encode_line(f"{text.name}, line {number}", [*tokens, EOS], vocabulary)
 
 
-def _encode(place: str, tokens: list[str], vocabulary: Vocabulary) -> Line:
+def encode_line(place: str, tokens: list[str], vocabulary: Vocabulary) -> Line:
+    """Returns a line of these tokens.
+
+    Raises:
+      InputError: a token is outside a vocabulary without `<unk>`; it names the place.
+    """
     ids = vocabulary.lookup(tokens)
     num_unk = vocabulary.replace_outside(
         ids,
@@ -79,7 +84,7 @@ class Scorer:
 
         Lines of similar length are scored in one batch.
         """
-        for block in _blocks(lines):
+        for block in blocks(lines):
             log_probs: list[np.ndarray] = [np.empty(0)] * len(block)
             rising = np.argsort([len(line.ids) for line in block], kind="stable")
             # A power of two: not many more columns than lines, and few widths to compile.
@@ -95,7 +100,7 @@ class Scorer:
     def score_in_order(self, lines: Iterator[Line]) -> Iterator[ScoredLine]:
         """Scores every line after all previous lines."""
         carry = self._model.initial_carry(1)
-        for block in _blocks(lines):
+        for block in blocks(lines):
             ids = np.concatenate([line.ids for line in block])
             carry, log_probs = self._score_columns(carry, ids[:, None])
             ends = np.cumsum([len(line.ids) for line in block])
@@ -121,7 +126,8 @@ class Scorer:
         return carry, np.concatenate([np.asarray(log_probs)[:n] for log_probs, n in found])
 
 
-def _blocks(lines: Iterator[Line]) -> Iterator[list[Line]]:
+def blocks(lines: Iterator[Line]) -> Iterator[list[Line]]:
+    """Yields lines by blocks of about BLOCK tokens."""
     block: list[Line] = []
     num_tokens = 0
     for line in lines:

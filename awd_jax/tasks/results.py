@@ -8,11 +8,13 @@ from awd_jax import output
 from awd_jax.errors import StorageError, one_line
 from awd_jax.files import to_json, whole_file
 from awd_jax.run.report import perplexity
+from awd_jax.train.validation import Validated
 
 
-def as_result(source_nll: float | None, valid_nll: float, test_nll: float) -> dict[str, float]:
-    """Returns the losses, and the source's if known: nats, perplexity and bits per token."""
-    nlls = {"valid": valid_nll, "test": test_nll}
+def as_result(source_nll: float | None, valid: Validated, test: Validated) -> dict[str, float]:
+    """Returns losses, and the source's if known, in nats, perplexity and bits per token; and
+    measures."""
+    nlls = {"valid": valid.nll, "test": test.nll}
     if source_nll is not None:
         nlls["source"] = source_nll
     result = {}
@@ -20,7 +22,7 @@ def as_result(source_nll: float | None, valid_nll: float, test_nll: float) -> di
         result[f"{name}_nll"] = nll
         result[f"{name}_perplexity"] = perplexity(nll)
         result[f"{name}_bits"] = nll / math.log(2)
-    return result
+    return result | valid.named("valid") | test.named("test")
 
 
 def write_json(workdir: Path, name: str, content: dict[str, Any]) -> None:

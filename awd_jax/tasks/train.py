@@ -19,7 +19,7 @@ from awd_jax.tasks.results import as_result, write_json
 from awd_jax.train import make_problem
 from awd_jax.train.backend import check_backend
 from awd_jax.train.loop import Trained, Trainer
-from awd_jax.train.problem import Problem
+from awd_jax.train.problem import Problem, check_widths
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
@@ -44,12 +44,13 @@ def run_training(
         replicas = choose_replicas(config.train)
         replicas.check_batch(config.train)
         check_backend(config.model)
+        check_widths(problem.model)
     fields = describe(config, problem.fingerprint)
     processes.check_same(fields, but=PLACES)
     if base is not None:
         crc32 = checksum_json(checksum_arrays(by_path(jax.device_get(base.params))))
         fields["base"] = f"step {base.step}, crc32 {crc32:08x}"
-    identity = Identity(fields, problem.vocabulary)
+    identity = Identity(fields, problem.vocabulary, problem.source_vocabulary)
     with (
         open_workdir(workdir, fields),
         Report(workdir) as report,
@@ -69,15 +70,15 @@ def run_training(
         ).train()
         with processes.together():
             if processes.is_first():
-                result = as_result(problem.source_nll, trained.valid_nll, trained.test_nll)
+                result = as_result(problem.source_nll, trained.valid, trained.test)
                 write_json(workdir, "result", result)
         if processes.is_first():
             _report_result(config, problem, trained, report)
 
 
 def _report_result(config: ConfigDict, problem: Problem, trained: Trained, report: Report) -> None:
-    report.say(f"best model | valid {problem.describe_nll(trained.valid_nll)}")
-    report.say(f"best model | test {problem.describe_nll(trained.test_nll)}")
+    report.say(f"best model | valid {trained.valid.describe(problem)}")
+    report.say(f"best model | test {trained.test.describe(problem)}")
     if problem.source_nll is not None:
         report.say(f"the source itself | {problem.describe_nll(problem.source_nll)}")
     if config.train.num_samples:
