@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import ModuleType
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
@@ -18,6 +19,18 @@ def read_epochs(workdir: Path) -> list[dict]:
     """The last line of each epoch in the metrics log."""
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     return [line for line in lines if "valid_nll" in line]
+
+
+def pyplot() -> ModuleType:
+    """The module that draws, into files."""
+    try:
+        import matplotlib
+    except ImportError:
+        sys.exit("needs matplotlib: pip install '.[plot]'")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -31,14 +44,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 def main(options: argparse.Namespace) -> None:
     """Draws one pair of curves for each workdir."""
-    try:
-        import matplotlib
-    except ImportError:
-        sys.exit("needs matplotlib: pip install '.[plot]'")
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = pyplot().subplots(figsize=(7, 4.5), layout="constrained")
     for workdir in options.workdirs:
         epochs = read_epochs(workdir)
         numbers = [line["epoch"] for line in epochs]

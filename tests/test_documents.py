@@ -43,7 +43,7 @@ each_document = pytest.mark.parametrize("document", MARKDOWN)
 def taken(tmp_path_factory):
     """What programs say of each command, by its words."""
     corpus = tmp_path_factory.mktemp("corpus")
-    for name in ("train.txt", "valid.txt", "test.txt"):
+    for name in ("train.txt", "valid.txt", "test.txt", "test.tsv", "ours.tsv"):
         (corpus / name).touch()
     asked = [command.words for command in ALL + ALL_WRONG]
     # Without this checkout, which pytest or a user may have put there.
@@ -112,7 +112,7 @@ def test_fields(document):
     """`train.batch_size`, `config.cache`, and `method=greedy` for a field of any group."""
     groups = {name.split(".")[0] for name in RULES}
     for piece in pieces(document):
-        name = re.fullmatch(r"(?:config\.)?(\w+)\.(?!txt$|json$)\w+", piece)
+        name = re.fullmatch(r"(?:config\.)?(\w+)\.(?!txt$|tsv$|source$|target$|json$)\w+", piece)
         if name and name[1] in groups:
             assert piece.removeprefix("config.") in RULES, f"{document}: {piece}"
         group = re.fullmatch(r"config\.(?!json$)(\w+)", piece)
