@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from awd_jax.core.draws import uniform
 from awd_jax.core.product import multiply, product
 
 Params = Any  # a NamedTuple of arrays; () if there are none
@@ -108,7 +109,7 @@ class GeneralParams(NamedTuple):
 
 def _init_general(key: Key[Array, ""], query_dim: int, memory_dim: int, dim: int) -> GeneralParams:
     del dim
-    return GeneralParams(_uniform(key, (memory_dim, query_dim), memory_dim))
+    return GeneralParams(uniform(key, (memory_dim, query_dim), memory_dim))
 
 
 def _no_keys(params: Params, states: Float[Array, "B S M"]) -> None:
@@ -146,9 +147,7 @@ class NormedParams(NamedTuple):
 def _init_concat(key: Key[Array, ""], query_dim: int, memory_dim: int, dim: int) -> ConcatParams:
     key_w, key_v = jax.random.split(key)
     num_inputs = query_dim + memory_dim
-    return ConcatParams(
-        _uniform(key_w, (num_inputs, dim), num_inputs), _uniform(key_v, (dim,), dim)
-    )
+    return ConcatParams(uniform(key_w, (num_inputs, dim), num_inputs), uniform(key_v, (dim,), dim))
 
 
 def _init_additive(
@@ -156,9 +155,9 @@ def _init_additive(
 ) -> AdditiveParams:
     key_query, key_memory, key_v = jax.random.split(key, 3)
     return AdditiveParams(
-        _uniform(key_query, (query_dim, dim), query_dim),
-        _uniform(key_memory, (memory_dim, dim), memory_dim),
-        _uniform(key_v, (dim,), dim),
+        uniform(key_query, (query_dim, dim), query_dim),
+        uniform(key_memory, (memory_dim, dim), memory_dim),
+        uniform(key_v, (dim,), dim),
     )
 
 
@@ -204,11 +203,6 @@ def _of_sums(
     return jnp.sum(v[None, None, None] * jnp.tanh(sums), axis=-1)
 
 
-def _uniform(key: Key[Array, ""], shape: tuple[int, ...], num_inputs: int) -> Float[Array, "..."]:
-    bound = num_inputs**-0.5
-    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
-
-
 ALIGNMENTS = {
     "dot": Alignment(_init_dot, _no_keys, lambda _, queries, keys: _dot(queries, keys)),
     "scaled": Alignment(
@@ -237,9 +231,9 @@ class CombineParams(NamedTuple):
 def init_combine(
     key: Key[Array, ""], memory_dim: int, hidden_dim: int, output_dim: int
 ) -> CombineParams:
-    """Draws the matrix from U(-1/sqrt(N), 1/sqrt(N)), N the inputs of a sum."""
+    """Draws the matrix as `uniform` does."""
     num_inputs = memory_dim + hidden_dim
-    return CombineParams(_uniform(key, (num_inputs, output_dim), num_inputs))
+    return CombineParams(uniform(key, (num_inputs, output_dim), num_inputs))
 
 
 def combine(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from awd_jax.core.draws import uniform
 from awd_jax.core.product import affine
 from awd_jax.core.recurrence import State, Unroll, by_scan
 
@@ -52,12 +53,11 @@ class Equations(NamedTuple):
 
 def init_gated(key: Key[Array, ""], input_dim: int, hidden_dim: int, num_gates: int) -> GatedParams:
     """Draws all four arrays from U(-1/sqrt(H), 1/sqrt(H)), as torch does."""
-    bound = hidden_dim**-0.5
     width = num_gates * hidden_dim
     shapes = ((input_dim, width), (hidden_dim, width), (width,), (width,))
     return GatedParams(
         *(
-            jax.random.uniform(k, shape, minval=-bound, maxval=bound)
+            uniform(k, shape, hidden_dim)
             for k, shape in zip(jax.random.split(key, 4), shapes, strict=True)
         )
     )

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from awd_jax.core.blocks import by_blocks
+from awd_jax.core.draws import uniform
 from awd_jax.core.losses import token_nll
 from awd_jax.core.masks import apply, sample_locked
 from awd_jax.core.product import affine, product
@@ -43,10 +44,10 @@ def mixture(num_components: int, latent_dropout_rate: float = 0.0) -> Head:
     def init(
         key: Key[Array, ""], vocab_size: int, feature_dim: int, embed_dim: int
     ) -> MixtureParams:
-        bound, width = feature_dim**-0.5, num_components * embed_dim  # as torch's Linear
+        width = num_components * embed_dim
         shapes = ((feature_dim, num_components), (feature_dim, width), (width,))
         w_prior, w_latent, b_latent = (
-            jax.random.uniform(k, shape, minval=-bound, maxval=bound)
+            uniform(k, shape, feature_dim)
             for k, shape in zip(jax.random.split(key, 3), shapes, strict=True)
         )
         return MixtureParams(w_prior, w_latent, b_latent, jnp.zeros(vocab_size))

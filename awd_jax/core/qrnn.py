@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from awd_jax.core.backends import Backend
+from awd_jax.core.draws import uniform
 from awd_jax.core.product import affine
 from awd_jax.core.recurrence import Cell, Length, state_after
 
@@ -100,11 +101,10 @@ def _pool_auto(f: Array, added: Array, start: Array) -> Array:
 def _init(key: Key[Array, ""], input_dim: int, hidden_dim: int, filter_width: int) -> QRNNParams:
     """Draws both arrays from U(-1/sqrt(N), 1/sqrt(N)), N the inputs of a sum, as torch does."""
     num_inputs = filter_width * input_dim
-    bound = num_inputs**-0.5
     key_w, key_b = jax.random.split(key)
     return QRNNParams(
-        jax.random.uniform(key_w, (num_inputs, 3 * hidden_dim), minval=-bound, maxval=bound),
-        jax.random.uniform(key_b, (3 * hidden_dim,), minval=-bound, maxval=bound),
+        uniform(key_w, (num_inputs, 3 * hidden_dim), num_inputs),
+        uniform(key_b, (3 * hidden_dim,), num_inputs),
     )
 
 

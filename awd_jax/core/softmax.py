@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from awd_jax.core.blocks import by_blocks
+from awd_jax.core.draws import uniform
 from awd_jax.core.losses import token_nll
 from awd_jax.core.product import affine
 
@@ -113,9 +114,7 @@ def _init_separate(
 ) -> SeparateParams:
     """Draws the matrix from U(-1/sqrt(D), 1/sqrt(D)), as torch does."""
     del embed_dim
-    bound = feature_dim**-0.5
-    shape = (vocab_size, feature_dim)
-    table = jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+    table = uniform(key, (vocab_size, feature_dim), feature_dim)
     return SeparateParams(table, jnp.zeros(vocab_size))
 
 
