@@ -22,25 +22,31 @@ def _of_every_model(name: str) -> ConfigDict:
     return model
 
 
-def recurrent() -> ConfigDict:
-    """Returns the fields of a recurrent language model, as for the AWD-LSTM on Penn Treebank."""
-    model = _of_every_model("recurrent")
+def _of_cells(name: str) -> ConfigDict:
+    """Returns the fields of a cell as well, which has its options on every layer and side."""
+    model = _of_every_model(name)
     # lstm, gru, cho_gru (reset before the product), rnn (tanh), qrnn, mogrifier (an LSTM)
     model.cell = "lstm"
     # scan, fast, cudnn, or associative (for a qrnn); auto: cudnn for a float32 LSTM on a GPU, else
     # fast if the cell has it, else scan; for a qrnn scan on a CPU, else associative.
     model.backend = "auto"
+    model.forget_gate_bias = 0.0  # added to the initial bias of an LSTM's forget gate
+    model.cap_input_gate = False  # an LSTM's input gate is at most 1 minus its forget gate
+    model.mogrifier_rounds = 0  # mogrifier: gates between x and h before each step
+    model.mogrifier_rank = 0  # mogrifier: of the matrices of these gates
+    model.filter_width = 1  # qrnn: inputs that a step of the first layer (of a side) reads: 1 or 2
+    return model
+
+
+def recurrent() -> ConfigDict:
+    """Returns the fields of a recurrent language model, as for the AWD-LSTM on Penn Treebank."""
+    model = _of_cells("recurrent")
     model.embed_dim = 400  # features of the embedding
     model.hidden_dim = 1150  # features of the other layers
     model.num_layers = 3
     model.last_hidden_dim = 0  # features of the last layer; 0: embed_dim, as tied and adaptive need
     model.residual = False  # add a layer's input to its output if equally wide
     model.sum_outputs = False  # features are the sum of all layers' outputs, not the last one's
-    model.forget_gate_bias = 0.0  # added to the initial bias of an LSTM's forget gate
-    model.cap_input_gate = False  # an LSTM's input gate is at most 1 minus its forget gate
-    model.mogrifier_rounds = 0  # mogrifier: gates between x and h before each step
-    model.mogrifier_rank = 0  # mogrifier: of the matrices of these gates
-    model.filter_width = 1  # qrnn: inputs that a step of the first layer reads: 1, or 2
     # Drop probabilities, as are all rates.
     model.embed_dropout_rate = 0.1  # whole word types, at the look-up
     model.input_dropout_rate = 0.4  # after the embedding
@@ -91,10 +97,8 @@ def plain(model: ConfigDict, segment: int) -> None:
 
 def seq2seq() -> ConfigDict:
     """Returns the fields of a model from sequence to sequence: one layer on each side."""
-    model = _of_every_model("seq2seq")
+    model = _of_cells("seq2seq")
     model.softmax = "separate"
-    model.cell = "lstm"  # as of a recurrent language model, and on both sides
-    model.backend = "auto"
     model.embed_dim = 16  # features of the embeddings
     model.hidden_dim = 128  # features of every layer; of each direction in a bidirectional one
     model.encoder_layers = 1
@@ -116,11 +120,6 @@ def seq2seq() -> ConfigDict:
     # How parameters are drawn: parts, as each part does it; fan_in, matrices from N(0, 1 / inputs),
     # embeddings from N(0, 0.01^2), and biases are 0.
     model.initializer = "parts"
-    model.forget_gate_bias = 0.0  # added to the initial bias of an LSTM's forget gate
-    model.cap_input_gate = False  # an LSTM's input gate is at most 1 minus its forget gate
-    model.mogrifier_rounds = 0  # mogrifier: gates between x and h before each step
-    model.mogrifier_rank = 0  # mogrifier: of the matrices of these gates
-    model.filter_width = 1  # qrnn: inputs that a step of the first layers reads: 1, or 2
     # Drop probabilities, as are all rates; the same on both sides.
     model.embed_dropout_rate = 0.0  # whole word types, at the look-up
     model.input_dropout_rate = 0.0  # after the embeddings

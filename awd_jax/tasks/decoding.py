@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from awd_jax.core import sampling
 from awd_jax.core.beam import Beams, beam_step, init_beams
+from awd_jax.core.decoding import Choose
 from awd_jax.data.spelling import spell
 from awd_jax.models.contract import Carry, LanguageModel
 from awd_jax.tasks.model_file import BestModel
@@ -20,8 +21,6 @@ from awd_jax.train.state import Purpose, make_key
 MAX_TOKENS = 60  # of a sentence of `generate_sentences`
 LogProbs = Float[Array, "B V"]
 Tokens = Int32[np.ndarray, "N"]
-# (log-probabilities of the next token, number of the step) -> the chosen token
-Choose = Callable[[LogProbs, Int[Array, ""]], Int[Array, "B"]]
 
 
 def generate_sentences(best: BestModel, num_sentences: int, seed: int) -> list[str]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Float32, Int32
+from jaxtyping import Array, Float, Float32, Int, Int32
 
 from awd_jax.batches import Window
 from awd_jax.data.text import Text, text_lines
@@ -63,6 +63,14 @@ def encode_line(place: str, tokens: list[str], vocabulary: Vocabulary) -> Line:
     return Line(tokens, ids, num_unk)
 
 
+def similar_lengths(lines: list[Line], batch_size: int) -> tuple[int, list[Int[np.ndarray, "n"]]]:
+    """Returns the columns of a batch, and the indices of the lines of each, shortest first."""
+    rising = np.argsort([len(line.ids) for line in lines], kind="stable")
+    # A power of two: not many more columns than lines, and few widths to compile.
+    width = min(batch_size, 1 << (len(lines) - 1).bit_length())
+    return width, [rising[start : start + width] for start in range(0, len(lines), width)]
+
+
 class Scorer:
     """Scores lines with a model, each on its own or each after all previous lines."""
 
@@ -86,11 +94,8 @@ class Scorer:
         """
         for block in blocks(lines):
             log_probs: list[np.ndarray] = [np.empty(0)] * len(block)
-            rising = np.argsort([len(line.ids) for line in block], kind="stable")
-            # A power of two: not many more columns than lines, and few widths to compile.
-            width = min(batch_size, 1 << (len(block) - 1).bit_length())
-            for start in range(0, len(block), width):
-                group = rising[start : start + width]
+            width, groups = similar_lengths(block, batch_size)
+            for group in groups:
                 for i, found in zip(
                     group, self._score_batch([block[i].ids for i in group], width), strict=True
                 ):

@@ -139,6 +139,7 @@ def _write(
     table: Table, columns: tuple[str, ...], best: BestModel, lines: Iterator[Translated]
 ) -> int:
     """Writes a row for each translation; returns how many tokens they have."""
+    assert best.source_level is not None
     num_tokens = 0
     for number, (line, hypotheses) in enumerate(lines, 1):
         for found in hypotheses:
@@ -147,7 +148,7 @@ def _write(
                 "score": found.score,
                 "num_tokens": found.num_tokens,
                 "translation": spell(found.tokens, best.level),
-                "source": spell(line.tokens, best.source_level or best.level),
+                "source": spell(line.tokens, best.source_level),
             }
             if found.attention is not None:
                 rows = found.attention.tolist()

@@ -17,7 +17,7 @@ from awd_jax.data.windows import bucket
 from awd_jax.errors import InputError
 from awd_jax.models.contract import Carry
 from awd_jax.tasks.decoding import cut_at, filter_logits, forbid_unk
-from awd_jax.tasks.lines import Line
+from awd_jax.tasks.lines import Line, similar_lengths
 from awd_jax.tasks.model_file import BestModel
 from awd_jax.train.state import Purpose, make_key
 
@@ -71,11 +71,8 @@ class LineTranslator:
             and its number.
         """
         found: list[list[Hypothesis]] = [[] for _ in lines]
-        rising = np.argsort([len(line.ids) for line in lines], kind="stable")
-        # A power of two: not many more columns than lines, and few widths to compile.
-        width = min(self._options.batch_size, 1 << (len(lines) - 1).bit_length())
-        for first in range(0, len(lines), width):
-            group = rising[first : first + width]
+        width, groups = similar_lengths(lines, self._options.batch_size)
+        for group in groups:
             hypotheses = self._translate_batch([lines[i].ids for i in group], start + group, width)
             for i, of_line in zip(group, hypotheses, strict=True):
                 found[i] = of_line
