@@ -180,7 +180,7 @@ def _plan(
     """Returns batches of pairs, taken in this order from each bucket, the smallest first."""
     if batch_size < 1:
         raise InputError(f"batch size {batch_size}", "must be 1 or more", "raise it")
-    fits = (_lengths(pairs)[:, None] <= np.array(shapes)).all(axis=2)
+    fits = np.all(_lengths(pairs)[:, None] <= np.array(shapes), axis=2)
     if not fits.any(axis=1).all():
         raise ValueError(f"a pair fits none of the shapes {shapes}")
     buckets = fits.argmax(axis=1)
