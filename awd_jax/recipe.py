@@ -162,6 +162,7 @@ _PAIR_RULES = {
     "shared_vocabulary": FLAG,
     "max_length": COUNT_OR_0,
     "faults": one_of("refuse", "skip"),
+    "source_length": COUNT_OR_0,
     "max_pairs": COUNT_OR_0,
     "num_buckets": Rule("must be a whole number in [1, 4]", lambda v: is_int(v) and 1 <= v <= 4),
 }

@@ -30,6 +30,8 @@ def pairs() -> ConfigDict:
     data.shared_vocabulary = False  # one vocabulary for both sides
     data.max_length = 0  # most tokens of a side of train; 0: any
     data.faults = "refuse"  # refuse or skip lines that are no pair, or longer than max_length
+    # Sources are filled up to this many tokens with <pad>, which the model reads; 0: not at all.
+    data.source_length = 0
     data.max_pairs = 0  # read only this many pairs of each split; 0 reads all
     data.num_buckets = 3  # shapes of batches by length, 4 at most: each has its programs to compile
     return data
@@ -40,6 +42,7 @@ def shrink(data: ConfigDict) -> None:
     if "source_level" in data:
         data.corpus = "sort"
         data.source_level = data.level = "char"
+        data.source_length = min(data.source_length, 8)
         data.max_pairs = 200
         data.num_buckets = 2
     else:

@@ -13,7 +13,7 @@ from jaxtyping import Int, Int32, Int64, Shaped
 from awd_jax.data.exercises import EXERCISES
 from awd_jax.data.pair_files import SIDES, Rules, Table, count_faults, read_table, sound_pairs
 from awd_jax.data.text import LEVELS, lines_tokens
-from awd_jax.data.vocabulary import UNK, Vocabulary
+from awd_jax.data.vocabulary import PAD, UNK, Vocabulary
 from awd_jax.errors import InputError
 from awd_jax.files import local_path
 
@@ -88,6 +88,7 @@ def load_pairs(
     is_shared: bool,
     max_length: int,
     faults: str,
+    source_length: int,
     seed: int,
 ) -> PairCorpus:
     """Loads pairs. The vocabularies have the tokens of train, `<eos>` and `<unk>`.
@@ -101,6 +102,7 @@ def load_pairs(
       is_shared: whether both sides have one vocabulary, counted over both.
       max_length: the most tokens that a side of train may have; 0 for any number.
       faults: "refuse" or "skip" lines which are no pair, or too long.
+      source_length: sources are filled up with `<pad>` to this many tokens; 0 leaves them.
       seed: the seed of an exercise.
 
     Raises:
@@ -121,12 +123,14 @@ def load_pairs(
         if skipped:
             count = f"{skipped.total():,} of {len(table.rows):,} lines skipped"
             notes.append(f"{split}: {count}: {count_faults(skipped)}")
-    vocabularies = _count_tokens(splits[0], levels, is_shared)
+    vocabularies = _count_tokens(splits[0], levels, is_shared, source_length)
     encoded = []
     for split, pairs in zip(SPLITS, splits, strict=True):
         sides = []
         for i, side in enumerate(SIDES):
             ids, num_outside = _encode([pair[i] for pair in pairs], levels[i], vocabularies[i])
+            if side == "source" and source_length:
+                ids = _filled(ids, source_length, vocabularies[i].ids[PAD])
             sides.append(ids)
             if num_outside:
                 count = f"{num_outside:,} of {len(ids.ids):,} tokens of {side}s"
@@ -182,13 +186,15 @@ def _tables(name: str, directory: str, seed: int) -> list[Table]:
 
 
 def _count_tokens(
-    pairs: list[tuple[str, str]], levels: tuple[str, str], is_shared: bool
+    pairs: list[tuple[str, str]], levels: tuple[str, str], is_shared: bool, source_length: int
 ) -> tuple[Vocabulary, Vocabulary]:
     """Counts the tokens of both sides; each line ends with an `<eos>`, as in a text."""
     columns = zip(*pairs, strict=True)
     counts = [Counter(lines_tokens(c, lvl)) for c, lvl in zip(columns, levels, strict=True)]
     if is_shared:
         counts = [counts[0] + counts[1]] * 2
+    if source_length:
+        counts[0][PAD] += 0
     for count in counts:
         count[UNK] += 0
     source, target = map(Vocabulary.from_counts, counts)
@@ -202,6 +208,12 @@ def _encode(lines: Sequence[str], level: str, vocabulary: Vocabulary) -> tuple[R
     ids[is_outside] = vocabulary.ids[UNK]
     ends = np.flatnonzero(is_end) - np.arange(len(lines))
     return Ragged(_fixed(ids[~is_end]), _fixed(ends)), int(is_outside.sum())
+
+
+def _filled(sources: Ragged, length: int, pad_id: int) -> Ragged:
+    """Returns sources followed by `<pad>` up to this length."""
+    rows = (sources[index] for index in range(len(sources)))
+    return Ragged.of(np.pad(r, (0, max(length - len(r), 0)), constant_values=pad_id) for r in rows)
 
 
 def _fixed(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:

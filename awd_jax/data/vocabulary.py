@@ -13,6 +13,7 @@ from awd_jax.errors import InputError
 
 EOS = "<eos>"
 UNK = "<unk>"
+PAD = "<pad>"  # what fills a source up, where the model reads its padding
 
 
 @dataclasses.dataclass(frozen=True)

@@ -71,10 +71,10 @@ def align(config: ConfigDict, workdir: Path) -> None:
 
 
 def _align(place: str, line: str, best: BestModel, translator: LineTranslator) -> Aligned:
-    assert best.source_level is not None and best.source_vocabulary is not None
+    assert best.source_level is not None
     text, tab, target_text = line.partition("\t")
     tokens = _tokens(place, best.source_level, text)
-    source = read_source(place, tokens, best.source_vocabulary)
+    source = read_source(place, tokens, best)
     if not tab:
         [[found]] = translator.translate([source], 0)
         assert found.attention is not None

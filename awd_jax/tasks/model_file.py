@@ -37,6 +37,7 @@ class BestModel(NamedTuple):
     step: int  # windows trained on
     source_vocabulary: Vocabulary | None = None  # of a translator
     source_level: str | None = None
+    source_length: int = 0  # to which sources are filled up with `<pad>`
 
 
 def load_best_model(
@@ -73,7 +74,9 @@ def load_best_model(
     if not source_tokens:
         return found
     return found._replace(
-        source_vocabulary=Vocabulary(source_tokens), source_level=config.data.source_level
+        source_vocabulary=Vocabulary(source_tokens),
+        source_level=config.data.source_level,
+        source_length=config.data.source_length,
     )
 
 
@@ -122,7 +125,7 @@ def check_vocabulary(
 def _of_model(fields: dict[str, Any]) -> dict[str, Any]:
     """Returns what a model is: its group, and its tokens; a task chooses its own randomness,
     and how much of a text it remembers."""
-    names = ("data.level", "data.source_level", "jax_enable_x64")
+    names = ("data.level", "data.source_level", "data.source_length", "jax_enable_x64")
     return {
         n: v
         for n, v in fields.items()

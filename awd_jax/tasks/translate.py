@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from awd_jax import output
 from awd_jax.data.spelling import spell
 from awd_jax.data.text import Text, text_lines
-from awd_jax.data.vocabulary import EOS, UNK, Vocabulary
+from awd_jax.data.vocabulary import EOS, PAD, UNK
 from awd_jax.errors import InputError
 from awd_jax.files import local_path
 from awd_jax.models.contract import Translator
@@ -45,11 +45,10 @@ def translate(config: ConfigDict, workdir: Path) -> None:
     _check(config)
     best = load_best_model(config, workdir, Translator)
     _check_attention(config)
-    assert best.source_level is not None and best.source_vocabulary is not None
-    vocabulary = best.source_vocabulary
+    assert best.source_level is not None
     with open_input("config.translate.input", options.input, best.source_level) as text:
         num_lines = num_unk = 0
-        for line in read_sources(text, vocabulary):
+        for line in read_sources(text, best):
             num_lines += 1
             num_unk += line.num_unk
         path = local_path("config.translate.output", options.output) if options.output else None
@@ -59,7 +58,7 @@ def translate(config: ConfigDict, workdir: Path) -> None:
             if options.format == "jsonl":
                 columns += ("source",) + ("attention",) * options.attention
             table = Table(out, options.format, columns)
-            translated = _translate(options, best, read_sources(text, vocabulary))
+            translated = _translate(options, best, read_sources(text, best))
             lines = with_bar(translated, num_lines, "line", options.output)
             num_tokens = _write(table, columns, best, lines)
         seconds = time.perf_counter() - started
@@ -81,7 +80,7 @@ def translate(config: ConfigDict, workdir: Path) -> None:
     )
 
 
-def read_sources(text: Text, vocabulary: Vocabulary) -> Iterator[Line]:
+def read_sources(text: Text, best: BestModel) -> Iterator[Line]:
     """Yields the sources of a text, one a line.
 
     Raises:
@@ -89,11 +88,11 @@ def read_sources(text: Text, vocabulary: Vocabulary) -> Iterator[Line]:
         `<unk>`, or the text cannot be read.
     """
     for number, tokens in enumerate(text_lines(text), 1):
-        yield read_source(f"{text.name}, line {number}", tokens, vocabulary)
+        yield read_source(f"{text.name}, line {number}", tokens, best)
 
 
-def read_source(place: str, tokens: list[str], vocabulary: Vocabulary) -> Line:
-    """Returns a source of these tokens.
+def read_source(place: str, tokens: list[str], best: BestModel) -> Line:
+    """Returns a source of these tokens, filled up as those that the model learned from.
 
     Raises:
       InputError: as `read_sources`; it names the place.
@@ -101,7 +100,9 @@ def read_source(place: str, tokens: list[str], vocabulary: Vocabulary) -> Line:
     if not tokens or EOS in tokens:
         rule = f"has {EOS} in it" if tokens else "is blank"
         raise InputError(place, rule, "give one source a line")
-    return encode_line(place, tokens, vocabulary)
+    assert best.source_vocabulary is not None
+    filling = [PAD] * (best.source_length - len(tokens))
+    return encode_line(place, tokens + filling, best.source_vocabulary)
 
 
 def _check(config: ConfigDict) -> None:
@@ -148,7 +149,7 @@ def _write(
                 "score": found.score,
                 "num_tokens": found.num_tokens,
                 "translation": spell(found.tokens, best.level),
-                "source": spell(line.tokens, best.source_level),
+                "source": spell((t for t in line.tokens if t != PAD), best.source_level),
             }
             if found.attention is not None:
                 rows = found.attention.tolist()

@@ -27,6 +27,7 @@ def read_pairs(config: ConfigDict) -> PairCorpus:
         config.shared_vocabulary,
         config.max_length,
         config.faults,
+        config.source_length,
         seed=0,  # as of the synthetic corpus: runs with different seeds share their data
     )
     if not config.max_pairs:

@@ -38,9 +38,11 @@ def load(
     is_shared=False,
     max_length=0,
     faults="refuse",
+    source_length=0,
     seed=0,
 ):
-    return load_pairs(name, directory, source_level, level, is_shared, max_length, faults, seed)
+    levels = (source_level, level, is_shared)
+    return load_pairs(name, directory, *levels, max_length, faults, source_length, seed)
 
 
 def words(ragged, vocabulary):
@@ -320,5 +322,13 @@ def test_any_file_is_a_corpus_or_an_error_in_one_line(
             assert ragged.lengths.min() > 0
             assert ragged.ids.min() >= 0 and ragged.ids.max() < len(vocabulary)
             assert vocabulary.eos_id not in ragged.ids
-            if max_length:
+            if max_length and pairs is corpus.train:
                 assert ragged.lengths.max() <= max_length
+
+
+def test_sources_are_filled_up_to_a_length(mine):
+    corpus = load(mine(), source_length=2)
+    assert lines(corpus) == [("a b", "x"), ("b <pad>", "x y")]
+    assert "<pad>" not in corpus.vocabulary.ids
+    assert lines(load(mine(), source_length=2, is_shared=True)) == lines(corpus)
+    assert lines(load(mine(), source_length=1)) == [("a b", "x"), ("b", "x y")]  # longer ones stay

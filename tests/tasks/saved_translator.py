@@ -90,6 +90,7 @@ def make_config(attention="dot"):
     config = default.get_config("smoke")
     config.model = ConfigDict({"name": "table", "attention": attention, "cutoffs": ()})
     config.data.source_level = "word"
+    config.data.source_length = 0
     config.translate.num_tokens = 6
     return config
 

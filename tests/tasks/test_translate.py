@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from awd_jax.data.text import string_text
 from awd_jax.errors import InputError, ReaderGoneError
 from awd_jax.models.contract import Translator
 from awd_jax.tasks import lines
 from awd_jax.tasks.generate import generate
 from awd_jax.tasks.model_file import load_best_model
-from awd_jax.tasks.translate import translate
+from awd_jax.tasks.translate import read_sources, translate
 from tests.tasks import saved_model
 from tests.tasks.saved_translator import (
     SOURCE_TOKENS,
@@ -249,6 +250,15 @@ def test_a_reader_that_has_gone_ends_it_quietly(workdir, tmp_path, monkeypatch):
         patch.setattr("sys.stdout", stdout)
         with pytest.raises(ReaderGoneError):
             translate(config, workdir)
+
+
+def test_sources_are_filled_up_as_in_training(tmp_path, table):  # noqa: F811
+    config = make_config()
+    config.data.source_length = 3
+    save_translator(config, tmp_path, (*SOURCE_TOKENS, "<pad>"))
+    best = load_best_model(config, tmp_path, Translator)
+    sources = [line.tokens for line in read_sources(string_text("", "word", "a\na b c d\n"), best)]
+    assert sources == [["a", "<pad>", "<pad>"], ["a", "b", "c", "d"]]
 
 
 def test_each_task_says_which_kind_of_model_it_needs(workdir, tmp_path):
