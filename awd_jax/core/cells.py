@@ -12,6 +12,7 @@ from awd_jax.core.backends import Backend, gated_cell, gated_unroll
 from awd_jax.core.gated import Equations, GatedParams, Gates, inputs_part
 from awd_jax.core.lstm import lstm
 from awd_jax.core.mogrifier import mogrifier
+from awd_jax.core.ntm import ntm
 from awd_jax.core.product import affine
 from awd_jax.core.qrnn import qrnn
 from awd_jax.core.recurrence import Cell, by_scan
@@ -133,4 +134,5 @@ CELLS: dict[str, Callable[..., Cell]] = {
     "rnn": rnn,
     "qrnn": qrnn,
     "mogrifier": mogrifier,
+    "ntm": ntm,
 }

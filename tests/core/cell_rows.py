@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from awd_jax.core.cells import CELLS
@@ -74,6 +75,43 @@ def qrnn_step(params, state, x, mask):
     return state._replace(c=c, x=state.x if state.x is None else x), sigmoid(o) * c
 
 
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum()
+
+
+def ntm_step(params, state, x, mask):
+    """Of one head that reads and one that writes, row by row of the memory."""
+    num_rows, width = state.memory.shape
+    controller, h = lstm_step(params.controller, state, x, mask)
+    told = np.clip(h @ params.w_heads + params.b_heads, -20, 20)
+    addresses, what = np.split(told, [2 * (width + 6)])
+    weights = []
+    for at, before in zip(np.split(addresses, 2), state.weights, strict=True):
+        key, (strength, gate), shift, sharpness = np.split(at, [width, width + 2, width + 5])
+        key, gate, shift = np.tanh(key), sigmoid(gate), softmax(shift)
+        strength, (sharpness,) = np.log1p(np.exp(strength)), 1 + np.log1p(np.exp(sharpness))
+        norms = np.linalg.norm(key) * np.linalg.norm(state.memory, axis=-1)
+        cosines = state.memory @ key / (norms + 1e-8)
+        mixed = gate * softmax(strength * cosines) + (1 - gate) * before
+        moved = [
+            sum(shift[s + 1] * mixed[(i - s) % num_rows] for s in (-1, 0, 1))
+            for i in range(num_rows)
+        ]
+        weights.append(np.array(moved) ** sharpness / np.sum(np.array(moved) ** sharpness))
+    read, written = weights
+    erase, add = sigmoid(what[:width]), np.tanh(what[width:])
+    memory = np.stack(
+        [row * (1 - w * erase) + w * add for row, w in zip(state.memory, written, strict=True)]
+    )
+    h = np.concatenate([h, read @ state.memory])
+    return state._replace(h=h, c=controller.c, memory=memory, weights=np.stack(weights)), h
+
+
+def with_weights(state):
+    """The same state with weights that are some, as those of a memory are."""
+    return state._replace(weights=jax.nn.softmax(state.weights))
+
+
 class Row(NamedTuple):
     """A cell, and what it computes."""
 
@@ -83,6 +121,8 @@ class Row(NamedTuple):
     input_dim: int = D
     has_mask: bool = True  # it takes a state mask
     output: Callable[..., Any] = lambda x, h: h
+    possible: Callable[..., Any] = lambda state: state  # makes a state from random numbers
+    is_wide: bool = False  # it has products in float32 whatever the dtype of the inputs
 
 
 def rows_of(name, step, **options):
@@ -118,4 +158,5 @@ ROWS = {
     "lstm-forget_bias": Row(CELLS["lstm"]("fast", forget_gate_bias=1.0), lstm_step),
     **rows_of("lstm-capped", capped_lstm_step, cap_input_gate=True),
     "mogrifier": Row(CELLS["mogrifier"]("scan", 3, 2), mogrifier_step),
+    "ntm": Row(CELLS["ntm"]("scan", 5, 2), ntm_step, possible=with_weights, is_wide=True),
 }

@@ -44,7 +44,7 @@ def make_arguments(row, seed=0, batch_size=B, leading=()):
     state = jax.eval_shape(lambda: row.cell.initial_state(batch_size, row.input_dim, H))
     return (
         jax.tree.map(lambda p: p / 2, normal_like((seed, 0), params, leading)),
-        normal_like((seed, 1), state, leading),
+        row.possible(normal_like((seed, 1), state, leading)),
         normal((seed, 2), (*leading, T, batch_size, row.input_dim)),
     )
 
@@ -315,11 +315,18 @@ def test_of_bfloat16_inputs_only_products_and_outputs_are_bfloat16(
     assert {*jax.tree.leaves(dtypes(params))} == {jnp.dtype(jnp.float32)}
     with monkeypatch.context() as on_tpu:
         on_tpu.setattr(jax, "default_backend", lambda: "tpu")
+        if row.is_wide:  # a step that is computed twice is remembered for itself
+            jax.clear_caches()
         products = list(all_products(jax.make_jaxpr(make_both())(params, state, xs).jaxpr))
-    num_matrices = sum(leaf.ndim == 2 for leaf in jax.tree.leaves(params))
-    assert len(products) >= 3 * num_matrices  # each forward, and two gradients
-    for product in products:
-        assert {v.aval.dtype for v in product.invars} == {jnp.dtype(jnp.bfloat16)}
+    num_matrices = sum(
+        leaf.ndim == 2 and not path[-1].name.startswith("first_")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    )
+    dtypes_of = [{v.aval.dtype for v in product.invars} for product in products]
+    narrow = [{jnp.dtype(jnp.bfloat16)} == kinds for kinds in dtypes_of]
+    assert sum(narrow) >= 3 * num_matrices  # each forward, and two gradients
+    assert row.is_wide or all(narrow)
+    assert all(len(kinds) == 1 for kinds in dtypes_of)
 
 
 @each_one_road_row
@@ -337,7 +344,7 @@ def test_a_bfloat16_layer_is_near_the_float32_one(row):
 
     wide, narrow = (value_and_grads(dtype) for dtype in (jnp.float32, jnp.bfloat16))
     for a, b in zip(*map(jax.tree.leaves, (narrow, wide)), strict=True):
-        assert jnp.linalg.norm(a.astype(jnp.float32) - b) < 0.03 * jnp.linalg.norm(b)
+        assert jnp.linalg.norm(a.astype(jnp.float32) - b) <= 0.03 * jnp.linalg.norm(b)
 
 
 # ---- the initial parameters of the gated cells ----
@@ -443,9 +450,10 @@ def test_only_the_qrnn_has_the_tree(name):
 
 
 @pytest.mark.parametrize("backend", ["fast", "cudnn"])
-def test_a_mogrifier_has_scan_only(backend):
+@pytest.mark.parametrize("name", ["mogrifier", "ntm"])
+def test_such_a_cell_has_scan_only(name, backend):
     with pytest.raises(ValueError, match="scan only"):
-        CELLS["mogrifier"](backend, 1, 1)
+        CELLS[name](backend, 1, 1)
 
 
 def test_a_capped_memory_stays_within_one():
