@@ -16,6 +16,19 @@ class Counts(NamedTuple):
     tokens: Float32[Any, ""]  # real targets
     pairs: Float32[Any, ""]  # real targets whose predecessor is in the batch as well
 
+    @property
+    def targets(self) -> Float32[Any, ""]:
+        """What the loss is a mean over."""
+        return self.tokens
+
+
+class LabelCounts(NamedTuple):
+    """`Counts` of documents, whose inputs are the tokens and whose labels are the targets."""
+
+    tokens: Float32[Any, ""]
+    pairs: Float32[Any, ""]
+    targets: Float32[Any, ""]  # the sum of all label weights
+
 
 class Window(NamedTuple):
     """A window of text for backpropagation through time."""
@@ -35,6 +48,25 @@ class Pair(NamedTuple):
     inputs: Int32[Any, "T B"]  # <eos>, and the target
     targets: Int32[Any, "T B"]  # the target, and <eos>
     weights: Float32[Any, "T B"]  # of the targets: 1 real, 0 padding
+    counts: Counts
+
+
+class Labelled(NamedTuple):
+    """Documents and their labels, for classification."""
+
+    inputs: Int32[Any, "T B"]
+    weights: Float32[Any, "T B"]  # of the inputs: 1 real, 0 padding, which comes last
+    labels: Int32[Any, "1 B"]
+    label_weights: Float32[Any, "1 B"]  # that of the label's class; 0 for an idle document
+    counts: LabelCounts
+
+
+class Bits(NamedTuple):
+    """Sequences of vectors, and the bits to answer at their last steps."""
+
+    inputs: Float32[Any, "T B D"]
+    targets: Float32[Any, "T B K"]  # 0 or 1
+    weights: Float32[Any, "T B"]  # 1 where all K bits are asked for, else 0
     counts: Counts
 
 

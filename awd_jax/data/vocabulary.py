@@ -99,3 +99,10 @@ class Vocabulary:
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "N"]) -> list[str]:
         """Tokens of ids."""
         return [self.tokens[index] for index in ids]
+
+
+class Channels(Vocabulary):
+    """Names of numbers that a model reads or writes side by side: no text, so no `<eos>`."""
+
+    def __post_init__(self) -> None:
+        """Checks nothing."""
