@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Int, Key
 
-from awd_jax.batches import Pair
+from awd_jax.batches import Labelled, Pair
 from awd_jax.core.unroll import Features
 
 Params = Any  # a tree of arrays, as flax makes it
@@ -87,3 +87,13 @@ class Translator(Model, Protocol):
 
     def alignment(self, params: Params, batch: Pair) -> Float[Array, "T B S"]:
         """Returns the attention of each step of the targets to each source token."""
+
+
+@runtime_checkable
+class Classifier(Model, Protocol):
+    """What the tasks after training need of a classifier."""
+
+    num_classes: int
+
+    def log_probs(self, params: Params, batch: Labelled) -> Float[Array, "B K"]:
+        """Returns the log-probability of every class for each document, in nats."""

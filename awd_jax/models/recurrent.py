@@ -7,7 +7,7 @@ import jax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
-from awd_jax.batches import Window
+from awd_jax.batches import Labelled, Window
 from awd_jax.core import masks as dropout
 from awd_jax.core.cells import CELLS, Backend
 from awd_jax.core.heads import HEADS
@@ -43,6 +43,10 @@ class RecurrentLM(nn.Module):
     mogrifier_rounds: int = 0
     mogrifier_rank: int = 0
     filter_width: Literal[1, 2] = 1  # of the first layer
+    memory_rows: int = 0
+    memory_dim: int = 0
+    memory_heads: int = 1
+    max_shift: int = 1
     num_components: int = 0
     cutoffs: tuple[int, ...] = ()
     div_val: int = 1
@@ -127,9 +131,9 @@ class RecurrentLM(nn.Module):
 
     @nn.nowrap
     def sample_masks(
-        self, key: Key[Array, ""], sequence_ids: Int[Array, "B"], batch: Window
+        self, key: Key[Array, ""], sequence_ids: Int[Array, "B"], batch: Window | Labelled
     ) -> dropout.Masks:
-        """Draws all masks of one window.
+        """Draws all masks of one window, or of documents.
 
         Args:
           key: of this window; the same on every device.

@@ -57,6 +57,10 @@ class Seq2Seq(nn.Module):
     mogrifier_rounds: int = 0
     mogrifier_rank: int = 0
     filter_width: Literal[1, 2] = 1  # of the first layer of each side
+    memory_rows: int = 0
+    memory_dim: int = 0
+    memory_heads: int = 1
+    max_shift: int = 1
     num_components: int = 0
     cutoffs: tuple[int, ...] = ()
     div_val: int = 1
@@ -145,8 +149,7 @@ class Seq2Seq(nn.Module):
         self, params: Params, batch: Pair, carry: Carry, masks: PairMasks | None = None
     ) -> Score:
         """Scores the targets of a batch, each after its source."""
-        run = lambda bound: (bound.run(batch, masks)[0], carry)  # noqa: E731
-        return scoring.score(self, params, batch, masks, run)
+        return scoring.score(self, params, batch, masks, lambda b: (b.run(batch, masks)[0], carry))
 
     @nn.nowrap
     def read(

@@ -56,6 +56,7 @@ MIXTURE = {"softmax": "mixture", "num_components": 3, "latent_dropout_rate": 0.3
 OPTIONS = {
     "qrnn": {"filter_width": 2, "last_hidden_dim": 10, **MIXTURE},
     "mogrifier": {"mogrifier_rounds": 2, "mogrifier_rank": 3, **ADAPTIVE},
+    "ntm": {"memory_rows": 5, "memory_dim": 2, "memory_heads": 2},
 }
 
 

@@ -75,6 +75,7 @@ ROWS = {
         num_components=2,
         input_weight_drop_rate=0.2,
     ),
+    "memory": make_row(cell="ntm", memory_rows=5, memory_dim=3),
 }
 each_row = pytest.mark.parametrize("name", ROWS)
 # Of gradients, whose programs take long to compile; tests/models/test_golden_seq2seq.py has others.
