@@ -44,6 +44,7 @@ class Identity(NamedTuple):
     fields: dict[str, Any]  # from `workdir.describe`
     vocabulary: tuple[str, ...]  # tokens in the order of their ids
     source_vocabulary: tuple[str, ...] = ()  # likewise, of the sources; () if there are none
+    labels: tuple[str, ...] = ()  # of a classifier, in the order of their indices
 
 
 class Manifest(NamedTuple):
@@ -80,7 +81,9 @@ class Manifest(NamedTuple):
             Identity(
                 identity["fields"],
                 tuple(identity["vocabulary"]),
-                tuple(identity.get("source_vocabulary", ())),  # older checkpoints have none
+                # Older checkpoints have neither.
+                tuple(identity.get("source_vocabulary", ())),
+                tuple(identity.get("labels", ())),
             ),
             content["crc32"],
         )
@@ -127,7 +130,7 @@ def check_identity(place: str, theirs: Identity, ours: Identity) -> None:
       InputError: it has another config, corpus or vocabulary.
     """
     check_same(place, theirs.fields, ours.fields)
-    for name in ("vocabulary", "source_vocabulary"):
+    for name in ("vocabulary", "source_vocabulary", "labels"):
         tokens, expected = getattr(theirs, name), getattr(ours, name)
         if tokens != expected:
             raise InputError(

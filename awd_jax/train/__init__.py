@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from awd_jax.train.bits import bits_problem
+from awd_jax.train.labels import labels_problem
 from awd_jax.train.language import language_problem
 from awd_jax.train.pairs import pairs_problem
 from awd_jax.train.problem import Problem
@@ -12,6 +14,8 @@ PROBLEMS: dict[str, Callable[[ConfigDict], Problem]] = {
     "recurrent": language_problem,
     "transformer": language_problem,
     "seq2seq": pairs_problem,
+    "classifier": labels_problem,
+    "bits": bits_problem,
 }
 
 

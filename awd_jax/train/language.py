@@ -35,9 +35,10 @@ def read_corpus(config: ConfigDict) -> Corpus:
         cache_dir=config.cache_dir,
     )
     stop = config.max_tokens or None
-    return corpus._replace(
-        train=corpus.train[:stop], valid=corpus.valid[:stop], test=corpus.test[:stop]
-    )
+    splits = {split: getattr(corpus, split)[:stop] for split in SPLITS}
+    if config.backward:
+        splits = {split: ids[::-1].copy() for split, ids in splits.items()}
+    return corpus._replace(**splits)
 
 
 def language_problem(config: ConfigDict) -> Problem:

@@ -1,5 +1,7 @@
 """A model and its optimizer on the devices of a run."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from awd_jax.batches import Plan
 from awd_jax.core.ntasgd import observe
 from awd_jax.models.contract import Model
 from awd_jax.run.replicas import Replicas
+from awd_jax.train.groups import group_rates, num_groups
 from awd_jax.train.optimizer import learning_rate, make_optimizer
 from awd_jax.train.state import TrainState, init_state, zero_totals
 from awd_jax.train.step import STATE_AXES, TRAIN_AXES, Regularisers, make_train_step
@@ -23,13 +26,21 @@ class Learner:
     """
 
     def __init__(
-        self, config: ConfigDict, model: Model, replicas: Replicas, is_finetuning: bool = False
+        self,
+        config: ConfigDict,
+        model: Model,
+        replicas: Replicas,
+        is_finetuning: bool = False,
+        num_updates: int = 0,
     ) -> None:
         self._config = config
         self._model = model
         self._replicas = replicas
         self._batch_size = config.train.batch_size
-        self._optimizer = make_optimizer(config.optimizer, average_from_start=is_finetuning)
+        self._num_groups = num_groups(config)
+        self._optimizer = make_optimizer(
+            config.optimizer, is_finetuning, self._num_groups, num_updates
+        )
         regularisers = Regularisers(
             config.train.activation_reg, config.train.temporal_activation_reg
         )
@@ -63,8 +74,12 @@ class Learner:
     ) -> TrainState:
         """Trains on the batch at `position` of the plan; donates `state`."""
         rate = learning_rate(self._config.optimizer, epoch, self._batch_size, num_plateaus)
+        rate *= plan.rate_factor(position)
+        rates: Any = np.float32(rate)
+        if self._num_groups:
+            rates = group_rates(self._config.optimizer, self._num_groups, rate, epoch)
         batch = self._replicas.split(plan[position], self._replicas.width(self._batch_size))
-        return self._step(state, batch, np.float32(rate * plan.rate_factor(position)))
+        return self._step(state, batch, rates)
 
     def observe(self, state: TrainState, valid_nll: float) -> TrainState:
         """Passes a validation loss to the trigger of averaging."""

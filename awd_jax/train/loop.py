@@ -35,8 +35,8 @@ class Trained(NamedTuple):
 class Trainer:
     """Trains a run, from its latest checkpoint to the last epoch.
 
-    With `base`, parameters to start from, it finetunes: it averages from the first step on, and
-    stops when the trigger of averaging would fire.
+    With `base`, it starts from these parameters, which stay the best until an epoch beats them.
+    When it finetunes, it averages from the first step on, and stops when the trigger would fire.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Trainer:
         checkpoints: Checkpoints,
         interruption: Interruption,
         base: optax.Params | None = None,
+        is_finetuning: bool = False,
     ) -> None:
         self._config = config.train
         self._problem = problem
@@ -57,7 +58,10 @@ class Trainer:
         self._checkpoints = checkpoints
         self._agreement = Agreement(config.train, interruption, replicas)
         self._best_loss, self._num_plateaus = math.inf, 0
-        self._learner = Learner(config, problem.model, replicas, is_finetuning=base is not None)
+        self._is_finetuning = is_finetuning
+        is_slanted = config.optimizer.schedule == "slanted"
+        num_updates = config.train.num_epochs * len(problem.train(1)) if is_slanted else 0
+        self._learner = Learner(config, problem.model, replicas, is_finetuning, num_updates)
         self._evaluate, self._validate = make_validate(
             config.train, problem, replicas, self._check_in_evaluation
         )
@@ -73,7 +77,7 @@ class Trainer:
         state, progress = self._begin()
         first_window = progress.window
         for epoch in range(progress.epoch, self._config.num_epochs + 1):
-            if self._base is not None and has_triggered(state.opt_state):
+            if self._is_finetuning and has_triggered(state.opt_state):
                 self._report.say(f"stopped after epoch {epoch - 1}: no better than before")
                 break
             plan = self._learner.part(self._problem.train(epoch))

@@ -47,7 +47,7 @@ def pairs_problem(config: ConfigDict) -> Problem:
     corpus = read_pairs(config.data)
     shapes = choose_shapes(corpus.train, (corpus.valid, corpus.test), config.data.num_buckets)
     source_size, size = len(corpus.source_vocabulary), len(corpus.vocabulary)
-    model = make_model(config.model, size, source_size)
+    model = make_model(config.model, size, source_vocab_size=source_size)
     eos_id = corpus.vocabulary.eos_id
     counts = ", ".join(f"{split} {len(getattr(corpus, split)):,}" for split in SPLITS)
     sizes = ", ".join(f"{s} to {t}" for s, t in shapes)

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from awd_jax.batches import Plan
 from awd_jax.errors import InputError, one_line
 from awd_jax.models import MODELS
+from awd_jax.models.bits import BitModel
 from awd_jax.models.contract import Model
 
 
@@ -26,28 +27,33 @@ class Problem(NamedTuple):
     guessing_nll: float  # of the uniform distribution, nats per token
     source_nll: float | None  # of the data's source, the best possible; None if unknown
     # Given (model, replicas, what to call between batches), returns a function from (params, plan)
-    # to measures by name. None: no measures.
-    make_measure: Callable[..., Callable[[Any, Any], dict[str, float]]] | None = None
+    # to measures by name, floats, and tables, which are none. None: nothing to measure.
+    make_measure: Callable[..., Callable[[Any, Any], dict[str, Any]]] | None = None
     source_vocabulary: tuple[str, ...] = ()  # of sequence to sequence, in the order of the ids
+    labels: tuple[str, ...] = ()  # of a classifier, in the order of their indices
 
 
-def make_model(config: ConfigDict, vocab_size: int, source_vocab_size: int | None = None) -> Any:
+def make_model(config: ConfigDict, vocab_size: int, **others: Any) -> Any:
     """Builds the model of the config's group `model`, whose fields are those of its class.
 
-    A `source_vocab_size` is for sequence to sequence.
+    Args:
+      config: the group `model`.
+      vocab_size: kinds of tokens; of bits, it and `source_vocab_size` count channels.
+      **others: further fields, or other values of them.
 
     Raises:
       InputError: its softmax has clusters beyond the vocabulary.
     """
-    fields = config.to_dict()
+    fields = config.to_dict() | others
+    if fields["name"] == "bits":
+        del fields["name"]
+        return BitModel(input_dim=fields.pop("source_vocab_size"), output_dim=vocab_size, **fields)
     if fields["cutoffs"] and fields["cutoffs"][-1] >= vocab_size:
         raise InputError(
             f"config.model.cutoffs = {fields['cutoffs']}",
             f"must lie below the {vocab_size:,} kinds of tokens",
             "lower them, or drop the last ones",
         )
-    if source_vocab_size is not None:
-        fields["source_vocab_size"] = source_vocab_size
     return MODELS[fields.pop("name")](vocab_size=vocab_size, **fields)
 
 

@@ -38,19 +38,22 @@ def make_train_step(
     The step knows other replicas by the axis name only, so `jax.vmap` with that name runs it too.
     """
 
-    def train_step(state: TrainState, batch: Any, learning_rate: Float[Array, ""]) -> TrainState:
+    def train_step(
+        state: TrainState, batch: Any, learning_rate: Float[Array, "*groups"]
+    ) -> TrainState:
         b = batch.weights.shape[1]
         sequence_ids = jax.lax.axis_index(AXIS) * b + jnp.arange(b)
         # The same key on every replica: masks of sequences differ by `sequence_ids`.
         key = jax.random.fold_in(make_key(seed, Purpose.MASKS), state.step)
         masks = model.sample_masks(key, sequence_ids, batch)
         num_tokens, num_pairs = batch.counts.tokens, jnp.maximum(batch.counts.pairs, 1.0)
+        num_targets = batch.counts.targets
 
         def loss_fn(params: optax.Params) -> tuple[Array, tuple]:
             score = model.score(params, batch, state.carry, masks)
             ar = losses.activation_reg(score.features.dropped_hs, batch.weights) / num_tokens
             tar = losses.temporal_activation_reg(score.features.raw_hs, batch.weights) / num_pairs
-            loss = score.nll / num_tokens + regularisers.alpha * ar + regularisers.beta * tar
+            loss = score.nll / num_targets + regularisers.alpha * ar + regularisers.beta * tar
             return loss, (score.carry, (loss, score.nll, ar, tar))
 
         grads, (carry, parts) = jax.grad(loss_fn, has_aux=True)(state.params)
@@ -60,9 +63,9 @@ def make_train_step(
             grads, state.opt_state, state.params, learning_rate=learning_rate
         )
         grad_norm = optax.tree.norm(grads)
-        totals = Totals(
-            nll, num_tokens.astype(jnp.int32), jnp.ones((), jnp.int32), ar, tar, grad_norm
-        )
+        # Rounded: weights of classes need not sum to a whole number.
+        num_whole = jnp.round(num_targets).astype(jnp.int32)
+        totals = Totals(nll, num_whole, jnp.ones((), jnp.int32), ar, tar, grad_norm)
         is_first_bad = (state.first_bad_step < 0) & ~jnp.isfinite(loss + grad_norm)
         return TrainState(
             step=state.step + 1,

@@ -1,7 +1,7 @@
 """What a split says of a model: its loss, and the measures that a config asks for."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import optax
 from ml_collections import ConfigDict
@@ -11,13 +11,16 @@ from awd_jax.run.replicas import Replicas
 from awd_jax.train.evaluation import make_evaluate
 from awd_jax.train.problem import Problem
 
+ERRORS = ("wrong_bits",)  # measures whose lowest value is the best; of the others, the highest
+
 
 class Validated(NamedTuple):
     """The result on a split."""
 
     nll: float  # mean, in nats per token
     measures: dict[str, float]  # by name; none for language models
-    loss: float  # what the best epoch has the lowest of: the NLL, or minus a measure
+    loss: float  # what the best epoch has the lowest of: the NLL, an error, or minus a measure
+    tables: dict[str, Any] = {}  # noqa: RUF012 (never changed): what else there is to report
 
     def describe(self, problem: Problem) -> str:
         """Returns all of it, formatted."""
@@ -27,6 +30,10 @@ class Validated(NamedTuple):
     def named(self, split: str) -> dict[str, float]:
         """Returns the measures by their names in logs and results."""
         return {f"{split}_{name}": value for name, value in self.measures.items()}
+
+    def result(self, split: str) -> dict[str, Any]:
+        """Returns the measures and the tables by their names in results."""
+        return self.named(split) | {f"{split}_{name}": t for name, t in self.tables.items()}
 
 
 def make_validate(
@@ -49,9 +56,11 @@ def make_validate(
 
     def validate(params: optax.Params, plan: Plan) -> Validated:
         nll = evaluate(params, plan)
-        measures = measure(params, plan) if measure else {}
-        return Validated(
-            nll, measures, nll if config.best_by == "nll" else -measures[config.best_by]
-        )
+        found = measure(params, plan) if measure else {}
+        measures = {name: value for name, value in found.items() if isinstance(value, float)}
+        tables = {name: value for name, value in found.items() if name not in measures}
+        value = {"nll": nll, **measures}[config.best_by]
+        loss = value if config.best_by in ("nll", *ERRORS) else -value
+        return Validated(nll, measures, loss, tables)
 
     return evaluate, validate

@@ -12,7 +12,7 @@ from awd_jax.data.windows import WindowPlan
 from awd_jax.errors import DivergedError, InterruptedRunError
 from awd_jax.run.checkpoint import Checkpoints
 from awd_jax.train import learner
-from configs import dates_attention, ptb_small_transformer_xl
+from configs import dates_attention, ntm_copy, ptb_small_transformer_xl, ulmfit_small
 from tests.forced import observe_no_progress
 from tests.train.course import assert_close, record_course
 from tests.train.tiny import make_tiny_config, run_training
@@ -233,8 +233,30 @@ def make_pairs_config():
     return config
 
 
+def make_labels_config():
+    """Two epochs in which different layers are trained; on two devices."""
+    config = ulmfit_small.get_config("smoke")
+    config.data.max_examples, config.data.num_buckets, config.train.num_devices = 28, 1, 2
+    return config
+
+
+def make_bits_config():
+    """Batches made on the fly, ranked by an error."""
+    config = ntm_copy.get_config("smoke")
+    config.data.train_batches, config.data.eval_batches, config.data.max_length = 3, 2, 3
+    config.train.best_by, config.train.num_devices = "wrong_bits", 2
+    return config
+
+
 @pytest.mark.parametrize(
-    "make_config", [make_bfloat16_config, make_transformer_config, make_pairs_config]
+    "make_config",
+    [
+        make_bfloat16_config,
+        make_transformer_config,
+        make_pairs_config,
+        make_labels_config,
+        make_bits_config,
+    ],
 )
 def test_such_a_run_is_resumed_bit_for_bit(make_config, tmp_path):
     config = make_config()

@@ -27,10 +27,11 @@ def run_training(config, workdir, checkpoints_class=Checkpoints, base=None) -> T
     problem = make_problem(config)
     replicas = choose_replicas(config.train)
     fields = describe(config, problem.fingerprint)
-    identity = Identity(fields, problem.vocabulary, problem.source_vocabulary)
+    identity = Identity(fields, problem.vocabulary, problem.source_vocabulary, problem.labels)
     with (
         Interruption() as interruption,
         Report(workdir) as report,
         checkpoints_class(workdir / "checkpoints", identity) as checkpoints,
     ):
-        return Trainer(config, problem, replicas, report, checkpoints, interruption, base).train()
+        parts = (config, problem, replicas, report, checkpoints, interruption)
+        return Trainer(*parts, base, is_finetuning=base is not None).train()
