@@ -16,16 +16,19 @@ from awd_jax.interchange.params import FlatParams
 
 _WRAPPERS = r"(?:module\.|_orig_mod\.)*"  # of DataParallel and torch.compile
 _RNN = r"(?:0\.)?rnns\.(\d+)\.(?:module\.)?"
-_MEANINGS = {
+# Our names of an encoder's parameters, by patterns of theirs.
+ENCODER = {
     r"(?:0\.)?encoder\.weight": "embedding",
-    r"(?:1\.)?decoder\.weight": "tied.decoder",
-    r"0\.encoder_dp\.emb\.weight|0\.encoder_with_dropout\.embed\.weight": "tied.dropout",
-    r"(?:1\.)?decoder\.bias": "softmax.bias",
+    r"(?:0\.)?(?:encoder_dp\.emb|encoder_with_dropout\.embed)\.weight": "tied.dropout",
     _RNN + "weight_ih_l0": r"lstm_\1.w_x",
     _RNN + "weight_hh_l0_raw": r"lstm_\1.w_h",
     _RNN + "weight_hh_l0": r"dropped.\1",
     _RNN + "bias_ih_l0": r"lstm_\1.b_x",
     _RNN + "bias_hh_l0": r"lstm_\1.b_h",
+}
+_MEANINGS = ENCODER | {
+    r"(?:1\.)?decoder\.weight": "tied.decoder",
+    r"(?:1\.)?decoder\.bias": "softmax.bias",
 }
 _AWD_LSTM_LM = {
     "w_x": "weight_ih_l0",

@@ -9,9 +9,8 @@ from awd_jax.models.contract import Model
 from awd_jax.run import processes
 from awd_jax.run.replicas import choose_replicas
 from awd_jax.run.workdir import PLACES, describe
-from awd_jax.tasks.model_file import check_vocabulary, load_best_model
+from awd_jax.tasks.model_file import load_best_model, read_problem
 from awd_jax.tasks.results import as_result, leave_json
-from awd_jax.train import make_problem
 from awd_jax.train.validation import make_validate
 
 
@@ -24,8 +23,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
     """
     best = load_best_model(config, workdir, Model)
     with processes.together():
-        problem = make_problem(config)
-        check_vocabulary(config.data.corpus, problem.vocabulary, best, problem.source_vocabulary)
+        problem = read_problem(config, best)
         replicas = choose_replicas(config.train)
     processes.check_same(describe(config, problem.fingerprint), but=PLACES)
     _, validate = make_validate(config.train, problem._replace(model=best.model), replicas)

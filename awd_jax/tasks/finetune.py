@@ -6,9 +6,8 @@ from ml_collections import ConfigDict
 
 from awd_jax.models.contract import Model
 from awd_jax.run import processes
-from awd_jax.tasks.model_file import check_vocabulary, load_best_model
-from awd_jax.tasks.train import run_training
-from awd_jax.train import make_problem
+from awd_jax.tasks.model_file import load_best_model, read_problem
+from awd_jax.tasks.train import Base, run_training
 
 DIRECTORY = "finetune"  # of the finetuned run, in the workdir of its base run
 
@@ -23,12 +22,12 @@ def finetune(config: ConfigDict, workdir: Path) -> None:
     therefore never worse. Resumes as training does.
 
     Raises:
-      RunError: as `load_best_model`, `check_vocabulary` and `train`.
+      RunError: as `load_best_model`, `read_problem` and `train`.
     """
     best = load_best_model(config, workdir, Model)
     with processes.together():
-        problem = make_problem(config)
-        check_vocabulary(config.data.corpus, problem.vocabulary, best, problem.source_vocabulary)
+        problem = read_problem(config, best)
     config = config.copy_and_resolve_references()
     config.optimizer.averaging = True
-    run_training(config, workdir / DIRECTORY, problem, best)
+    base = Base(best.params, best.step)
+    run_training(config, workdir / DIRECTORY, problem, base, is_finetuning=True)

@@ -24,22 +24,21 @@ from awd_jax.interchange.params import (
 )
 from awd_jax.interchange.torch_layout import FromTorch, from_torch
 from awd_jax.interchange.transformer_layout import from_transformer, is_transformer
-from awd_jax.interchange.weights_file import WeightsFile, read_weights
-from awd_jax.recipe import flatten
-from awd_jax.run.checkpoint import Checkpoints
-from awd_jax.run.manifest import Identity, Progress, Validation
+from awd_jax.interchange.weights_file import read_weights
+from awd_jax.run.manifest import Identity
 from awd_jax.run.replicas import choose_replicas
 from awd_jax.run.report import describe_nll
-from awd_jax.run.workdir import CHECKPOINTS, describe, open_workdir
+from awd_jax.run.workdir import CHECKPOINTS, describe
 from awd_jax.tasks.foreign_vocabulary import read_vocabulary
+from awd_jax.tasks.import_classifier import import_classifier
+from awd_jax.tasks.model_file import check_structure
 from awd_jax.tasks.results import leave_json
+from awd_jax.tasks.save_model import save_model
 from awd_jax.train import PROBLEMS
 from awd_jax.train.backend import check_backend
 from awd_jax.train.evaluation import make_evaluate
 from awd_jax.train.language import corpus_problem, fingerprint, language_problem, read_corpus
-from awd_jax.train.learner import Learner
 from awd_jax.train.problem import make_model
-from awd_jax.train.state import where_evaluated
 
 
 class Imported(NamedTuple):
@@ -63,10 +62,13 @@ def import_model(config: ConfigDict, workdir: Path) -> None:
     """
     if any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob("*")):
         raise InputError(f"workdir {workdir}", "holds checkpoints", "give another --workdir")
+    if config.model.name == "classifier":
+        import_classifier(config, workdir)
+        return
     if PROBLEMS[config.model.name] is not language_problem:
         raise InputError(
             f"config.model.name = {config.model.name}",
-            "must be a language model for this task",
+            "must be a language model or a classifier for this task",
             "give the config of such a model",
         )
     replicas = choose_replicas(config.train)
@@ -83,16 +85,9 @@ def import_model(config: ConfigDict, workdir: Path) -> None:
             raise InputError(
                 f"validation loss {valid_nll}", "must be finite", "give a model that has converged"
             )
-    learner = Learner(config, model, replicas)
-    state = learner.start_from(learner.init(), params)
+    rank = math.log(len(corpus.vocabulary)) if valid_nll is None else valid_nll
     identity = Identity(describe(config, fingerprint(corpus)), corpus.vocabulary.tokens)
-    with (
-        open_workdir(workdir, identity.fields),
-        Checkpoints(workdir / CHECKPOINTS, identity) as checkpoints,
-    ):
-        rank = math.log(len(corpus.vocabulary)) if valid_nll is None else valid_nll
-        progress = Progress(step=0, epoch=1, window=0, log_bytes=0, best_nll=rank, num_plateaus=0)
-        checkpoints.save(state, progress, Validation(rank, where_evaluated(state)))
+    save_model(config, workdir, model, params, identity, rank)
     num_params = sum(p.size for p in jax.tree.leaves(params))
     result = {
         "path": config.import_model.path,
@@ -113,7 +108,8 @@ def _read(config: ConfigDict) -> Imported:
     path = local_path("config.import_model.path", config.import_model.path)
     place = f"weights {path}"
     weights = read_weights(path)
-    _check_export(place, weights, config)
+    # What a file of export_model says of its model; other files say nothing.
+    check_structure(place, json.loads(weights.metadata.get("config", "{}")), config)
     # A name that no other program uses.
     own = any(name.split(".")[0] == "embedding" for name in weights.arrays)
     if own:
@@ -142,28 +138,6 @@ def _read(config: ConfigDict) -> Imported:
     corpus = read_corpus(config.data)
     moved = move_rows(params, model.row_params, vocabulary.tokens, corpus.vocabulary.tokens)
     return Imported(moved.params, corpus, moved.num_new)
-
-
-# Fields of the group `model`, besides rates, that another training may choose otherwise.
-_OF_TRAINING = (
-    *("backend", "dtype", "dropout_kind", "forget_gate_bias"),
-    *("memory_length", "clamp_length", "same_length", "eval_memory_length", "eval_clamp_length"),
-)
-
-
-def _check_export(place: str, weights: WeightsFile, config: ConfigDict) -> None:
-    """Checks what a file of export_model says of its model; other files say nothing."""
-    theirs = json.loads(weights.metadata.get("config", "{}"))
-    ours = flatten(config)
-    # What the shapes of arrays do not show, and names for what they do.
-    names = (n for n in config.model if not (n in _OF_TRAINING or n.endswith("_rate")))
-    for name in ("data.level", *(f"model.{n}" for n in names)):
-        if name in theirs and theirs[name] != json.loads(json.dumps(ours[name])):
-            raise InputError(
-                f"config.{name} = {ours[name]!r}",
-                f"{place} has {theirs[name]!r}",
-                f"set --config.{name}={theirs[name]}",
-            )
 
 
 def _no_text(vocabulary: Vocabulary, level: str) -> Corpus:

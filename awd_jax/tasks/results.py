@@ -11,18 +11,18 @@ from awd_jax.run.report import perplexity
 from awd_jax.train.validation import Validated
 
 
-def as_result(source_nll: float | None, valid: Validated, test: Validated) -> dict[str, float]:
+def as_result(source_nll: float | None, valid: Validated, test: Validated) -> dict[str, Any]:
     """Returns losses, and the source's if known, in nats, perplexity and bits per token; and
     measures."""
     nlls = {"valid": valid.nll, "test": test.nll}
     if source_nll is not None:
         nlls["source"] = source_nll
-    result = {}
+    result: dict[str, Any] = {}
     for name, nll in nlls.items():
         result[f"{name}_nll"] = nll
         result[f"{name}_perplexity"] = perplexity(nll)
         result[f"{name}_bits"] = nll / math.log(2)
-    return result | valid.named("valid") | test.named("test")
+    return result | valid.result("valid") | test.result("test")
 
 
 def write_json(workdir: Path, name: str, content: dict[str, Any]) -> None:

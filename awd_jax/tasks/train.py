@@ -1,8 +1,10 @@
 """Trains a model, or resumes its training, and tests the best one."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import optax
 from ml_collections import ConfigDict
 
 from awd_jax.data.vocabulary import Vocabulary
@@ -22,6 +24,13 @@ from awd_jax.train.loop import Trained, Trainer
 from awd_jax.train.problem import Problem, check_widths
 
 
+class Base(NamedTuple):
+    """What a run starts from: a model of another run, at this step of it."""
+
+    params: optax.Params
+    step: int
+
+
 def train(config: ConfigDict, workdir: Path) -> None:
     """Trains a model or resumes; writes checkpoints, logs and result.json to the workdir.
 
@@ -37,9 +46,13 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
 
 def run_training(
-    config: ConfigDict, workdir: Path, problem: Problem, base: BestModel | None = None
+    config: ConfigDict,
+    workdir: Path,
+    problem: Problem,
+    base: Base | None = None,
+    is_finetuning: bool = False,
 ) -> None:
-    """Runs `train` on data that have been read; with a `base`, finetunes from it."""
+    """Runs `train` on data that have been read, from `base` if given: see `Trainer`."""
     with processes.together():
         replicas = choose_replicas(config.train)
         replicas.check_batch(config.train)
@@ -50,7 +63,7 @@ def run_training(
     if base is not None:
         crc32 = checksum_json(checksum_arrays(by_path(jax.device_get(base.params))))
         fields["base"] = f"step {base.step}, crc32 {crc32:08x}"
-    identity = Identity(fields, problem.vocabulary, problem.source_vocabulary)
+    identity = Identity(fields, problem.vocabulary, problem.source_vocabulary, problem.labels)
     with (
         open_workdir(workdir, fields),
         Report(workdir) as report,
@@ -67,6 +80,7 @@ def run_training(
             checkpoints,
             interruption,
             base=None if base is None else base.params,
+            is_finetuning=is_finetuning,
         ).train()
         with processes.together():
             if processes.is_first():

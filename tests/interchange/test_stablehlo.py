@@ -50,8 +50,11 @@ def test_it_computes_what_the_model_does_for_any_time_and_batch(tmp_path):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_model_of_any_cell_is_exported_with_its_carry_by_name(cell):
-    needed = {"mogrifier_rounds": 1, "mogrifier_rank": 2} if cell == "mogrifier" else {}
-    model = MODEL.clone(cell=cell, num_layers=2, **needed)
+    needed = {
+        "mogrifier": {"mogrifier_rounds": 1, "mogrifier_rank": 2},
+        "ntm": {"memory_rows": 3, "memory_dim": 2},
+    }
+    model = MODEL.clone(cell=cell, num_layers=2, **needed.get(cell, {}))
     params = model.init_params(jax.random.key(0))
     program = jax.export.deserialize(bytearray(export_program(model)))
     start = model.initial_carry(3)

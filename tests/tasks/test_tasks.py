@@ -24,6 +24,14 @@ def smoke(name):
         config.data.max_pairs = 12
         config.data.num_buckets = 1
         return config
+    if config.model.name == "bits":
+        config.data.train_batches = config.data.eval_batches = 2
+        return config
+    if config.model.name == "classifier":
+        config.data.corpus = "subjects"
+        config.data.max_examples = 16
+        config.data.num_buckets = 1
+        return config
     config.data.max_tokens = 72  # 8 streams of 9 tokens: one program of training
     config.train.bptt = 5
     config.train.num_samples = 2
@@ -35,6 +43,8 @@ def structure(name):
     config = smoke(name)
     if config.model.name == "seq2seq":  # the rest is in tests/models/test_seq2seq.py
         return (config.model.attention, config.model.placement)
+    if config.model.name == "bits":  # the rest is in tests/models/test_bit_model.py
+        return (config.model.cell, config.data.corpus)
     of_model = {n: v for n, v in config.model.items() if isinstance(v, str | bool)}
     return str((config.optimizer.name, config.data.level, of_model))
 
@@ -46,7 +56,9 @@ TRAINED = {structure(name): name for name in NAMES}  # one recipe of each struct
 def test_every_recipe_is_a_model_at_full_size(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     check(config)
-    model = make_model(config.model, 300_000, *[200_000] * (config.model.name == "seq2seq"))
+    sizes = {"seq2seq": {"source_vocab_size": 200_000}, "classifier": {"num_classes": 5}}
+    sizes["bits"] = sizes["seq2seq"]
+    model = make_model(config.model, 300_000, **sizes.get(config.model.name, {}))
     assert jax.tree.leaves(jax.eval_shape(model.init_params, jax.random.key(0)))
 
 
