@@ -4,6 +4,13 @@ from ml_collections import ConfigDict
 
 from awd_jax.errors import InputError
 
+# Of the models that have any, by their names.
+MEASURES = {
+    "seq2seq": ("exact_match", "token_accuracy", "bleu", "chrf"),
+    "classifier": ("accuracy", "f1"),
+    "bits": ("wrong_bits",),
+}
+
 
 def check_optimizer(optimizer: ConfigDict) -> None:
     """Checks the group `optimizer`.
@@ -17,12 +24,13 @@ def check_optimizer(optimizer: ConfigDict) -> None:
             "must be below 1 with adam, which moves every parameter by about the rate",
             "set --config.optimizer.learning_rate=1e-3, or another --config.optimizer.name",
         )
-    if optimizer.name == "sgd" and optimizer.adam_beta1 != 0.9:  # the default
-        raise InputError(
-            f"config.optimizer.adam_beta1 = {optimizer.adam_beta1}",
-            "is for adam, and config.optimizer.name = sgd",
-            "leave --config.optimizer.adam_beta1 out",
-        )
+    for name, default in (("adam_beta1", 0.9), ("adam_beta2", 0.999)):
+        if optimizer.name == "sgd" and optimizer[name] != default:
+            raise InputError(
+                f"config.optimizer.{name} = {optimizer[name]}",
+                "is for adam, and config.optimizer.name = sgd",
+                f"leave --config.optimizer.{name} out",
+            )
     _check_schedule(optimizer)
 
 
@@ -46,18 +54,27 @@ def check_training(config: ConfigDict) -> None:
             "needs one vocabulary of both sides",
             "set --config.data.shared_vocabulary=True",
         )
-    if name == "seq2seq" and train.num_samples:
+    if name not in ("recurrent", "transformer") and train.num_samples:
         raise InputError(
             f"config.train.num_samples = {train.num_samples}",
             "is for language models",
             "leave --config.train.num_samples out",
         )
-    if name != "seq2seq" and train.measures:
+    others = [measure for measure in train.measures if measure not in MEASURES.get(name, ())]
+    if others:
+        owner = next(model for model, names in MEASURES.items() if others[0] in names)
         raise InputError(
             f"config.train.measures = {train.measures}",
-            "is for sequence to sequence",
-            "leave --config.train.measures out",
+            f"{others[0]} is for a model {owner}, and config.model.name = {name}",
+            "leave it out",
         )
+    for field, off in (("layer_rate_factor", 1), ("thaw_epochs", 0)):
+        if config.optimizer[field] != off and name not in ("recurrent", "classifier"):
+            raise InputError(
+                f"config.optimizer.{field} = {config.optimizer[field]}",
+                f"is for recurrent models and classifiers, and config.model.name = {name}",
+                f"leave --config.optimizer.{field} out",
+            )
     if train.best_by not in ("nll", *train.measures):
         raise InputError(
             f"config.train.best_by = {train.best_by}",
@@ -66,7 +83,46 @@ def check_training(config: ConfigDict) -> None:
         )
 
 
+def check_bits(data: ConfigDict, least_length: int) -> None:
+    """Checks the group `data` of an exercise of bits, whose sequences have a least length.
+
+    Raises:
+      InputError: two of its fields do not go together.
+    """
+    is_repeated = data.corpus == "repeat_copy"
+    for field, is_wrong, rule in (
+        ("min_length", data.min_length > data.max_length, f"is above {data.max_length}, the most"),
+        (
+            "min_length",
+            data.min_length < least_length,
+            f"must be {least_length} or more where config.data.corpus = {data.corpus}",
+        ),
+        (
+            "test_length",
+            0 < data.test_length < least_length,
+            f"must be 0, or {least_length} or more where config.data.corpus = {data.corpus}",
+        ),
+        (
+            "max_repeats",
+            bool(data.max_repeats) != is_repeated,
+            "is needed where config.data.corpus = repeat_copy"
+            if is_repeated
+            else f"is for repeat_copy, and config.data.corpus = {data.corpus}",
+        ),
+    ):
+        if is_wrong:
+            raise InputError(
+                f"config.data.{field} = {data[field]}", rule, f"give another --config.data.{field}"
+            )
+
+
 def _check_schedule(optimizer: ConfigDict) -> None:
+    if optimizer.schedule == "slanted" and optimizer.warmup_steps:
+        raise InputError(
+            f"config.optimizer.warmup_steps = {optimizer.warmup_steps}",
+            "must be 0 where config.optimizer.schedule = slanted, which rises by itself",
+            "leave --config.optimizer.warmup_steps out",
+        )
     owners = {
         "schedule_steps": ("cosine", "halving"),
         "final_rate_factor": ("cosine",),

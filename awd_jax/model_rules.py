@@ -37,35 +37,39 @@ _COMMON = {
 }
 
 # Of every model that has cells.
-_OF_CELLS = {
+_CELL = {
     "cell": one_of(*CELLS),
     "backend": one_of(*get_args(Backend)),
-    "embed_dim": COUNT,
-    "hidden_dim": COUNT,
     "forget_gate_bias": NUMBER,
     "cap_input_gate": FLAG,
     "mogrifier_rounds": COUNT_OR_0,
     "mogrifier_rank": COUNT_OR_0,
     "filter_width": FILTER_WIDTH,
-    "embed_dropout_rate": RATE,
-    "input_dropout_rate": RATE,
+    "memory_rows": COUNT_OR_0,
+    "memory_dim": COUNT_OR_0,
+    "memory_heads": COUNT,
+    "max_shift": COUNT_OR_0,
+    "hidden_dim": COUNT,
     "hidden_dropout_rate": RATE,
     "output_dropout_rate": RATE,
     "state_dropout_rate": RATE,
     "weight_drop_rate": RATE,
     "input_weight_drop_rate": RATE,
 }
+# And of those that read tokens.
+_OF_CELLS = _CELL | {"embed_dim": COUNT, "embed_dropout_rate": RATE, "input_dropout_rate": RATE}
+
+# Of a language model's stack of cells, and of a classifier's, which is one.
+_OF_STACKS = {
+    "num_layers": COUNT,
+    "last_hidden_dim": COUNT_OR_0,
+    "residual": FLAG,
+    "sum_outputs": FLAG,
+}
 
 # By the name of a model: exactly the fields of its class, except vocab_size.
 MODEL_RULES = {
-    "recurrent": _COMMON
-    | _OF_CELLS
-    | {
-        "num_layers": COUNT,
-        "last_hidden_dim": COUNT_OR_0,
-        "residual": FLAG,
-        "sum_outputs": FLAG,
-    },
+    "recurrent": _COMMON | _OF_CELLS | _OF_STACKS,
     "seq2seq": _COMMON
     | _OF_CELLS
     | {
@@ -81,6 +85,23 @@ MODEL_RULES = {
         "placement": one_of(*get_args(Placement)),
         "attended_dim": COUNT_OR_0,
         "initializer": one_of("parts", "fan_in"),
+    },
+    "classifier": _COMMON
+    | _OF_CELLS
+    | _OF_STACKS
+    | {
+        "dropout_kind": one_of("locked"),
+        "head_dim": COUNT,
+        "pooled_dropout_rate": RATE,
+        "head_dropout_rate": RATE,
+        "chunk_length": COUNT,
+        "pooled_length": COUNT,
+    },
+    "bits": _CELL
+    | {
+        "num_layers": COUNT,
+        "dropout_kind": _COMMON["dropout_kind"],
+        "dtype": _COMMON["dtype"],
     },
     "transformer": _COMMON
     | {
@@ -114,9 +135,9 @@ def check_recurrent(model: ConfigDict) -> None:
     Raises:
       InputError: two of them do not go together.
     """
-    check_cell(model)
-    check_softmax(model)
     last_dim = model.last_hidden_dim or model.embed_dim
+    check_cell(model, min(last_dim, model.hidden_dim) if model.num_layers > 1 else last_dim)
+    check_softmax(model)
     output_dims = {last_dim, *(model.hidden_dim for _ in range(1, min(model.num_layers, 2)))}
     refuse(
         model,
@@ -163,7 +184,7 @@ def check_seq2seq(model: ConfigDict) -> None:
     Raises:
       InputError: two of them do not go together.
     """
-    check_cell(model)
+    check_cell(model, model.hidden_dim)
     check_softmax(model)
     has_state = model.placement in ("luong", "input_feeding")
     lowest = 3 if model.bidirectional == "bottom" else 2
@@ -216,4 +237,6 @@ CHECKS = {
     "recurrent": check_recurrent,
     "transformer": check_transformer,
     "seq2seq": check_seq2seq,
+    "classifier": check_recurrent,
+    "bits": lambda model: check_cell(model, model.hidden_dim),
 }

@@ -10,8 +10,8 @@ from awd_jax.core.parts import Makers, make_part, options
 from awd_jax.errors import InputError
 
 
-def check_cell(model: ConfigDict) -> None:
-    """Checks the cell, its options and its backend.
+def check_cell(model: ConfigDict, narrowest: int) -> None:
+    """Checks the cell, its options, its backend, and the features of the narrowest layer.
 
     Raises:
       InputError: they do not go together.
@@ -26,8 +26,15 @@ def check_cell(model: ConfigDict) -> None:
             "leave --config.model.backend out",
         ) from error
     is_qrnn = model.cell == "qrnn"
+    num_read = model.memory_heads * model.memory_dim
     refuse(
         model,
+        (
+            num_read >= narrowest,
+            "memory_dim",
+            f"leaves the LSTM none of the {narrowest} features of a layer, of which the heads of "
+            f"an ntm read {num_read}",
+        ),
         (
             model.backend == "cudnn" and model.state_dropout_rate > 0,
             "state_dropout_rate",

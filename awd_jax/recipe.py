@@ -4,10 +4,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from awd_jax.cross_rules import check_optimizer, check_training
-from awd_jax.data import corpus, pairs
-from awd_jax.data.text import LEVELS
+from awd_jax.cross_rules import MEASURES, check_bits, check_optimizer, check_training
+from awd_jax.data import bits
 from awd_jax.data.windows import SHORTEST
+from awd_jax.data_rules import DATA_RULES
 from awd_jax.errors import InputError
 from awd_jax.model_rules import CHECKS, MODEL_RULES
 from awd_jax.rules import (
@@ -44,10 +44,10 @@ def _temperature(group: str) -> Rule:
     return Rule(words, POSITIVE.holds)
 
 
-MEASURES = ("exact_match", "token_accuracy", "bleu", "chrf")
+_ALL_MEASURES = [name for names in MEASURES.values() for name in names]
 MEASURES_RULE = Rule(
-    f"must be a tuple of some of {', '.join(MEASURES)}",
-    lambda v: isinstance(v, tuple | list) and all(name in MEASURES for name in v),
+    f"must be a tuple of some of {', '.join(_ALL_MEASURES)}",
+    lambda v: isinstance(v, tuple | list) and all(name in _ALL_MEASURES for name in v),
 )
 
 RULES = {
@@ -56,12 +56,15 @@ RULES = {
     "optimizer.name": one_of("sgd", "adam"),
     "optimizer.learning_rate": POSITIVE,
     "optimizer.adam_beta1": SHARE,
-    "optimizer.schedule": one_of("constant", "cosine", "inverse_sqrt", "halving"),
+    "optimizer.adam_beta2": SHARE,
+    "optimizer.schedule": one_of("constant", "cosine", "inverse_sqrt", "halving", "slanted"),
     "optimizer.warmup_steps": COUNT_OR_0,
     "optimizer.schedule_steps": COUNT_OR_0,
     "optimizer.num_halvings": COUNT_OR_0,
     "optimizer.final_rate_factor": SHARE,
     "optimizer.embed_rate_factor": POSITIVE,
+    "optimizer.layer_rate_factor": FRACTION,
+    "optimizer.thaw_epochs": COUNT_OR_0,
     "optimizer.base_batch_size": COUNT_OR_0,
     "optimizer.max_grad_norm": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
@@ -79,7 +82,7 @@ RULES = {
     "train.valid_batch_size": COUNT,
     "train.test_batch_size": COUNT,
     "train.measures": MEASURES_RULE,
-    "train.best_by": one_of("nll", *MEASURES),
+    "train.best_by": one_of("nll", *_ALL_MEASURES),
     "train.evaluate_raw": FLAG,
     "train.num_devices": COUNT_OR_0,
     "train.log_steps": COUNT,
@@ -119,10 +122,16 @@ RULES = {
     "translate.forbid_unk": FLAG,
     "translate.attention": FLAG,
     "translate.batch_size": COUNT,
+    "predict.input": INPUT,
+    "predict.output": PATH,
+    "predict.format": one_of("tsv", "jsonl"),
+    "predict.also": PATH,
+    "predict.batch_size": COUNT,
     "align.input": PATH,
     "align.num_pairs": COUNT,
     "import_model.path": PATH,
     "import_model.vocabulary": PATH,
+    "import_model.labels": PATH,
     "import_model.tokens": one_of("file", "corpus"),
     "import_model.eos_token": TEXT,
     "import_model.unk_token": TEXT,
@@ -145,29 +154,6 @@ RULES = {
     "tune_dynamic.max_tokens": COUNT_OR_0,
     "tune_temperature.temperatures": tuple_of(POSITIVE),
 }
-
-_TEXT_RULES = {
-    "corpus": one_of(*corpus.NAMES),
-    "dir": PATH,
-    "level": one_of(*LEVELS),
-    "vocabulary": one_of("train", "all"),
-    "max_tokens": COUNT_OR_0,
-    "cache_dir": PATH,
-}
-_PAIR_RULES = {
-    "corpus": one_of(*pairs.NAMES),
-    "dir": PATH,
-    "source_level": one_of(*LEVELS),
-    "level": one_of(*LEVELS),
-    "shared_vocabulary": FLAG,
-    "max_length": COUNT_OR_0,
-    "faults": one_of("refuse", "skip"),
-    "source_length": COUNT_OR_0,
-    "max_pairs": COUNT_OR_0,
-    "num_buckets": Rule("must be a whole number in [1, 4]", lambda v: is_int(v) and 1 <= v <= 4),
-}
-# Of the data that a model reads, by its name.
-DATA_RULES = {"recurrent": _TEXT_RULES, "transformer": _TEXT_RULES, "seq2seq": _PAIR_RULES}
 
 
 def rules_of(*models: str) -> dict[str, Rule]:
@@ -222,3 +208,5 @@ def check(config: ConfigDict) -> None:
     check_optimizer(config.optimizer)
     CHECKS[config.model.name](config.model)
     check_training(config)
+    if config.model.name == "bits":
+        check_bits(config.data, bits.EXERCISES[config.data.corpus].least)

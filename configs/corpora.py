@@ -12,6 +12,7 @@ def text() -> ConfigDict:
     data.level = "word"  # what a token is: word, char or byte
     data.vocabulary = "train"  # tokens of train (others become <unk>), or all: of the three splits
     data.max_tokens = 0  # read only this many tokens of each split; 0 reads all
+    data.backward = False  # read each split from its end to its beginning
     data.cache_dir = ""  # a directory that keeps corpora as ids, for the next run; "" keeps none
     return data
 
@@ -37,6 +38,37 @@ def pairs() -> ConfigDict:
     return data
 
 
+def labels() -> ConfigDict:
+    """Returns the fields of documents with labels, for classification."""
+    data = ConfigDict()
+    # subjects, which is generated: noun phrases and their pronouns; or labels, from data.dir
+    data.corpus = "labels"
+    # A directory with train.tsv, a label, a tab and a text on each line, or train.jsonl, or a
+    # directory train with one for each label, of a file for each text; and so on.
+    data.dir = ""
+    data.level = "word"  # what a token is: word, char or byte
+    data.backward = False  # read each text from its end to its beginning
+    data.max_length = 0  # only the last tokens of a text; 0: all
+    data.valid_share = 0.1  # of each label of train that is valid, if there is no such split
+    data.max_examples = 0  # read only this many documents of train; 0 reads all
+    data.balanced = False  # in the loss of train, all classes weigh the same, whatever their sizes
+    data.num_buckets = 4  # shapes of batches by length, 4 at most: each has its programs to compile
+    return data
+
+
+def bits() -> ConfigDict:
+    """Returns the fields of exercises of bits, whose batches are made on the fly."""
+    data = ConfigDict()
+    data.corpus = "copy"  # copy, repeat_copy or associative_recall
+    data.min_length = 1  # vectors of the shortest sequence; associative_recall: items, 2 or more
+    data.max_length = 20  # and of the longest
+    data.test_length = 0  # of every sequence of test; 0: as in training
+    data.max_repeats = 0  # repeat_copy: the most repeats that are asked for
+    data.train_batches = 250  # of an epoch
+    data.eval_batches = 20  # of valid, and of test, with all lengths in turn
+    return data
+
+
 def shrink(data: ConfigDict) -> None:
     """Makes data few and built-in, for the variant `smoke`."""
     if "source_level" in data:
@@ -45,6 +77,15 @@ def shrink(data: ConfigDict) -> None:
         data.source_length = min(data.source_length, 8)
         data.max_pairs = 200
         data.num_buckets = 2
+    elif "valid_share" in data:
+        data.corpus = "subjects"
+        data.max_examples = 80
+        data.num_buckets = 2
+    elif "train_batches" in data:
+        data.max_length = 4
+        data.test_length = min(data.test_length, 5)
+        data.max_repeats = min(data.max_repeats, 3)
+        data.train_batches, data.eval_batches = 20, 4
     else:
         data.corpus = "synthetic"
         data.max_tokens = 4000

@@ -16,6 +16,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer = optimizer = ConfigDict()
     optimizer.name = "sgd"  # sgd or adam
     optimizer.adam_beta1 = 0.9  # adam: decay of the mean gradient; 0 takes the gradient itself
+    optimizer.adam_beta2 = 0.999  # adam: decay of the mean square
     optimizer.learning_rate = 30.0  # for bptt tokens; a window's rate is * length / bptt
     # Batch size that this rate is meant for; another batch scales it in proportion. 0: no scaling.
     optimizer.base_batch_size = 0
@@ -23,13 +24,20 @@ def get_config(variant: str = "") -> ConfigDict:
     optimizer.weight_decay = 1.2e-6  # L2: adds this times the parameters to the clipped gradient
     # A factor of the rate that every update changes: constant; cosine, from 1 down to
     # final_rate_factor at update schedule_steps; inverse_sqrt, (warmup_steps / update)^(1/2);
-    # halving, 1 and in the second half of schedule_steps halved num_halvings times.
+    # halving, 1 and in the second half of schedule_steps halved num_halvings times; slanted, from
+    # 1/32 up to 1 in a tenth of all updates of the run, and down again in the rest.
     optimizer.schedule = "constant"
     optimizer.warmup_steps = 0  # updates in which it rises in proportion to 1, before all that
     optimizer.schedule_steps = 0  # cosine, halving: updates, warm-up included
     optimizer.num_halvings = 0  # halving: how often, the last time at the end
     optimizer.final_rate_factor = 0.0  # cosine: at the end, and after it
     optimizer.embed_rate_factor = 1.0  # the rate of the embedding is that of the others times this
+    # recurrent, classifier: the rate of the embedding, and of each layer, is that of the layer
+    # above times this. All that is above the layers has the rate itself.
+    optimizer.layer_rate_factor = 1.0
+    # recurrent, classifier: only what is above the layers is trained at first, and after each so
+    # many epochs one more layer, from the last one down; 0: all from the start.
+    optimizer.thaw_epochs = 0
     optimizer.decay_epochs = ()  # after each of these epochs the rate is divided by 10
     optimizer.plateau_factor = 1.0  # the rate is multiplied by this when valid is no new best
     optimizer.averaging = True  # NT-ASGD: average the iterates once validation stops improving
@@ -126,6 +134,13 @@ def get_config(variant: str = "") -> ConfigDict:
     translate.attention = False  # jsonl: also give the attention of each token to each of a source
     translate.batch_size = 64  # parallel sources
 
+    config.predict = predict = ConfigDict()
+    predict.input = "-"  # a text file, one text a line; "-" for standard input
+    predict.output = ""  # a file; "" for standard output
+    predict.format = "tsv"  # tsv or jsonl, which has the probabilities of all labels
+    predict.also = ""  # the workdir of another classifier, whose probabilities count as much
+    predict.batch_size = 64  # parallel texts
+
     config.align = align = ConfigDict()
     align.input = ""  # a text file; each line a source, or a source, a tab and its target
     align.num_pairs = 4  # draw this many of the first lines
@@ -135,6 +150,7 @@ def get_config(variant: str = "") -> ConfigDict:
     # Its tokens in the order of their ids: a JSON list, a text file with one per line, or the
     # directory of a corpus (by first appearance, as in awd-lstm-lm); "" if export_model wrote it.
     import_model.vocabulary = ""
+    import_model.labels = ""  # of a classifier: a JSON list, or a text file with one per line
     # "file" keeps its tokens. "corpus" takes those of the config's corpus: rows move to their new
     # ids, new tokens get the mean row. The model is then evaluated, and can be trained further.
     import_model.tokens = "file"

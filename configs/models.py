@@ -25,7 +25,14 @@ def _of_every_model(name: str) -> ConfigDict:
 def _of_cells(name: str) -> ConfigDict:
     """Returns the fields of a cell as well, which has its options on every layer and side."""
     model = _of_every_model(name)
-    # lstm, gru, cho_gru (reset before the product), rnn (tanh), qrnn, mogrifier (an LSTM)
+    _add_cell(model)
+    return model
+
+
+def _add_cell(model: ConfigDict) -> None:
+    """Adds the fields of a cell."""
+    # lstm, gru, cho_gru (reset before the product), rnn (tanh), qrnn, mogrifier (an LSTM), ntm (an
+    # LSTM with a memory)
     model.cell = "lstm"
     # scan, fast, cudnn, or associative (for a qrnn); auto: cudnn for a float32 LSTM on a GPU, else
     # fast if the cell has it, else scan; for a qrnn scan on a CPU, else associative.
@@ -35,7 +42,11 @@ def _of_cells(name: str) -> ConfigDict:
     model.mogrifier_rounds = 0  # mogrifier: gates between x and h before each step
     model.mogrifier_rank = 0  # mogrifier: of the matrices of these gates
     model.filter_width = 1  # qrnn: inputs that a step of the first layer (of a side) reads: 1 or 2
-    return model
+    model.memory_rows = 0  # ntm: of the memory of a layer
+    # ntm: features of a row; a layer's features are what its heads read and, before it, its LSTM's.
+    model.memory_dim = 0
+    model.memory_heads = 1  # ntm: heads that read the memory, and as many that write it
+    model.max_shift = 1  # ntm: the most rows by which a head moves in a step
 
 
 def recurrent() -> ConfigDict:
@@ -131,8 +142,49 @@ def seq2seq() -> ConfigDict:
     return model
 
 
+def classifier() -> ConfigDict:
+    """Returns the fields of a classifier: those of its encoder, a recurrent model, and of its head.
+
+    The rates are those of the head's training; the sizes must be those of the language model that
+    the encoder comes from.
+    """
+    model = recurrent()
+    model.name = "classifier"
+    model.head_dim = 50  # features between the two layers of the head
+    model.pooled_dropout_rate = 0.4  # of the pooled features
+    model.head_dropout_rate = 0.1  # between the two layers of the head
+    model.chunk_length = 70  # tokens; gradients stay within a chunk
+    model.pooled_length = 1400  # tokens at the end of a text whose features are pooled
+    return model
+
+
+def bits() -> ConfigDict:
+    """Returns the fields of a model that reads vectors and answers with bits."""
+    model = ConfigDict()
+    model.name = "bits"
+    _add_cell(model)
+    model.hidden_dim = 256  # features of every layer
+    model.num_layers = 3
+    model.dropout_kind = "locked"  # one mask for all steps; elementwise: one per step
+    # Drop probabilities, as are all rates.
+    model.hidden_dropout_rate = 0.0  # between the layers
+    model.output_dropout_rate = 0.0  # after the last layer
+    model.state_dropout_rate = 0.0  # h where it enters the recurrent products; always locked
+    model.weight_drop_rate = 0.0  # single weights of w_h; of a QRNN, all but its biases
+    model.input_weight_drop_rate = 0.0  # single weights of w_x
+    # float32 or bfloat16: activations and products. Parameters, memories and losses are float32.
+    model.dtype = "float32"
+    return model
+
+
 def shrink(model: ConfigDict) -> None:
     """Makes a model tiny, for the variant `smoke`; options stay what they are."""
+    if "memory_rows" in model:
+        model.memory_rows = min(model.memory_rows, 8)
+        model.memory_dim = min(model.memory_dim, 4)
+    if model.name == "bits":
+        model.hidden_dim, model.mogrifier_rank = 24, min(model.mogrifier_rank, 4)
+        return
     model.embed_dim = 16
     if model.name == "transformer":
         model.num_layers, model.num_heads, model.head_dim, model.inner_dim = 2, 2, 6, 24

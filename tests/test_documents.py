@@ -112,7 +112,7 @@ def test_fields(document):
     """`train.batch_size`, `config.cache`, and `method=greedy` for a field of any group."""
     groups = {name.split(".")[0] for name in RULES}
     for piece in pieces(document):
-        name = re.fullmatch(r"(?:config\.)?(\w+)\.(?!txt$|tsv$|source$|target$|json$)\w+", piece)
+        name = re.fullmatch(r"(?:config\.)?(\w+)\.(?!txt$|tsv$|source$|target$|jsonl?$)\w+", piece)
         if name and name[1] in groups:
             assert piece.removeprefix("config.") in RULES, f"{document}: {piece}"
         group = re.fullmatch(r"config\.(?!json$)(\w+)", piece)

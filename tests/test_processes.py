@@ -9,7 +9,7 @@ import pytest
 from awd_jax.tasks.evaluate import evaluate
 from awd_jax.tasks.train import train
 from awd_jax.train import learner
-from configs import addition, quickstart
+from configs import addition, lstm_copy, quickstart
 from tests.forced import observe_no_progress
 from tests.many import Many
 
@@ -101,25 +101,33 @@ def test_two_processes_with_two_devices_are_one_run(directory, two_by_two, on_on
     assert_same_run(two_by_two, directory / "four")
 
 
-def test_two_processes_with_pairs_and_measures_are_one_run(directory):
-    """Each translates its own part of valid, and knows the measure of all of it."""
+@pytest.mark.parametrize(
+    ("recipe", "data"),
+    [
+        (addition, {"data.max_pairs": 25, "data.num_buckets": 1}),
+        (lstm_copy, {"data.train_batches": 5, "data.max_length": 3}),
+    ],
+    ids=["pairs", "bits"],
+)
+def test_two_processes_with_measures_are_one_run(tmp_path, recipe, data):
+    """Each measures its own part of valid, and knows the measure of all of it."""
     fields = {
-        "data.max_pairs": 25,
-        "data.num_buckets": 1,
+        **data,
         "optimizer.name": "sgd",  # Adam would make steps of the rounding of sums
         "optimizer.learning_rate": 0.5,
         "train.num_devices": 1,
         "train.num_epochs": 1,
     }
-    config = addition.get_config("smoke")
+    config = recipe.get_config("smoke")
     config.update_from_flattened_dict(fields)
-    train(config, directory / "pairs")
-    given = [f"--config.{name}={value}" for name, value in fields.items()]
-    recipe = ("--config=configs/addition.py:smoke", f"--workdir={directory / 'two-pairs'}")
-    (directory / "logs").mkdir()
-    with Many(directory / "logs", (*recipe, *given), num_processes=2, num_devices=1) as many:
+    train(config, tmp_path / "one")
+    name = recipe.__name__.replace(".", "/")
+    given = (f"--config.{name}={value}" for name, value in fields.items())
+    arguments = (f"--config={name}.py:smoke", f"--workdir={tmp_path / 'two'}", *given)
+    (tmp_path / "logs").mkdir()
+    with Many(tmp_path / "logs", arguments, num_processes=2, num_devices=1) as many:
         assert many.exit_codes() == [0, 0], many.says(0) + many.says(1)
-    assert_same_run(directory / "two-pairs", directory / "pairs")
+    assert_same_run(tmp_path / "two", tmp_path / "one")
 
 
 def test_its_checkpoints_are_those_of_one_process(two_by_two, capfd):

@@ -1,5 +1,6 @@
 import dataclasses
 import importlib
+import inspect
 from pathlib import Path
 
 import hypothesis
@@ -9,13 +10,21 @@ from hypothesis import strategies as st
 from awd_jax import recipe
 from awd_jax.errors import InputError
 from awd_jax.models import MODELS
-from configs import default, models, ptb_transformer_xl
+from configs import (
+    addition,
+    default,
+    models,
+    ntm_associative_recall,
+    ntm_copy,
+    ptb_transformer_xl,
+)
 
 NAMES = sorted(
     path.stem
     for path in Path("configs").glob("[a-z]*.py")
     if path.stem not in {"models", "corpora"}
 )
+MEMORY = {"cell": "ntm", "memory_rows": 8, "memory_dim": 4}
 ROUNDS = {"mogrifier_rounds": 5, "mogrifier_rank": 8}
 
 
@@ -153,6 +162,80 @@ def test_a_mogrifier_needs_rounds_and_a_rank(field):
 @pytest.mark.parametrize(
     ("fields", "rule"),
     [
+        ({"memory_rows": 0}, "memory_rows = 0: is needed where config.model.cell = ntm"),
+        ({"memory_dim": 0}, "memory_dim = 0: is needed where config.model.cell = ntm"),
+        ({"memory_heads": 0}, "memory_heads = 0: must be a whole number"),
+        ({"memory_dim": 400}, "memory_dim = 400: leaves the LSTM none of the 400 features"),
+        ({"memory_heads": 101}, "memory_dim = 4: leaves .* the heads of an ntm read 404"),
+        ({"cell": "lstm"}, "memory_rows = 8: is for cell ntm, and config.model.cell = lstm"),
+        (
+            {"cell": "lstm", "memory_rows": 0, "memory_dim": 0, "max_shift": 2},
+            "max_shift = 2: is for cell ntm, and",
+        ),
+        ({"cap_input_gate": True}, "cap_input_gate = True: is for cell lstm or mogrifier, and"),
+    ],
+)
+def test_a_memory_has_its_fields_and_room_in_each_layer(fields, rule):
+    config = default.get_config()
+    config.model.update(MEMORY)
+    recipe.check(config)
+    config.model.update(fields)
+    with pytest.raises(InputError, match=f"config.model.{rule}"):
+        recipe.check(config)
+
+
+@pytest.mark.parametrize("name", ["seq2seq", "bits"])
+def test_the_heads_of_a_memory_leave_room_in_every_model(name):
+    config = {"seq2seq": addition, "bits": ntm_copy}[name].get_config()
+    config.model.update({**MEMORY, "hidden_dim": 5})
+    recipe.check(config)
+    config.model.hidden_dim = 4
+    with pytest.raises(InputError, match="memory_dim = 4: leaves the LSTM none of the 4 feat"):
+        recipe.check(config)
+
+
+@pytest.mark.parametrize(
+    ("make", "fields", "rule"),
+    [
+        (ntm_copy, {"data.min_length": 21}, "data.min_length = 21: is above 20"),
+        (ntm_copy, {"data.max_repeats": 2}, "data.max_repeats = 2: is for repeat_copy"),
+        (ntm_copy, {"data.corpus": "repeat_copy"}, "data.max_repeats = 0: is needed"),
+        (
+            ntm_copy,
+            {"data.corpus": "associative_recall"},
+            "data.min_length = 1: must be 2 or more where",
+        ),
+        (
+            ntm_associative_recall,
+            {"data.test_length": 1},
+            "data.test_length = 1: must be 0, or 2 or more",
+        ),
+        (ntm_copy, {"data.corpus": "text"}, "data.corpus = 'text': must be one of copy, rep"),
+        (ntm_copy, {"train.num_samples": 1}, "train.num_samples = 1: is for language models"),
+        (
+            ntm_copy,
+            {"train.measures": ("exact_match",)},
+            r"train.measures = \('exact_match',\): exact_match is for a model seq2seq, and",
+        ),
+        (
+            addition,
+            {"train.measures": ("exact_match", "wrong_bits")},
+            r"train.measures = .*: wrong_bits is for a model bits, and config.model.name = seq",
+        ),
+        (default, {"train.measures": ("wrong_bits",)}, "train.measures = .* = recurrent"),
+    ],
+)
+def test_fields_of_bits_and_measures_that_do_not_go_together_are_refused(make, fields, rule):
+    config = make.get_config()
+    recipe.check(config)
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(InputError, match=f"config.{rule}"):
+        recipe.check(config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
         ({"schedule": "cosine"}, r"schedule_steps = 0: must be more than warmup_steps = 0"),
         (
             {"schedule": "cosine", "schedule_steps": 9, "warmup_steps": 9},
@@ -222,8 +305,13 @@ def test_a_models_fields_are_those_of_its_class_and_its_rules(name):
     assert fields.pop("name") == name
     assert fields.keys() == recipe.MODEL_RULES[name].keys()
     given_by_flax = {"parent", "name"}
-    of_class = {field.name for field in dataclasses.fields(MODELS[name])} - given_by_flax
-    assert of_class - {"source_vocab_size"} == {"vocab_size", *fields}
+    if name == "classifier":  # those of its head, and of the language model that it is on
+        of_class = {*inspect.signature(MODELS[name]).parameters} - {"axis_name", "encoder"}
+        of_class |= {field.name for field in dataclasses.fields(MODELS["recurrent"])}
+    else:
+        of_class = {field.name for field in dataclasses.fields(MODELS[name])}
+    of_data = {"vocab_size", "source_vocab_size", "num_classes", "input_dim", "output_dim"}
+    assert of_class - given_by_flax - of_data == {*fields} < of_class
 
 
 @pytest.mark.parametrize(
@@ -233,7 +321,8 @@ def test_a_models_fields_are_those_of_its_class_and_its_rules(name):
         ("backend", "fast", {"cell": "cho_gru"}, "cho_gru has scan only"),
         ("backend", "fast", {"cell": "qrnn"}, "QRNN has scan and associative only"),
         ("backend", "fast", {"cell": "mogrifier", **ROUNDS}, "mogrifier has scan only"),
-        ("forget_gate_bias", 1.0, {"cell": "rnn"}, "is for cell lstm or mogrifier, and"),
+        ("backend", "fast", MEMORY, "ntm has scan only"),
+        ("forget_gate_bias", 1.0, {"cell": "rnn"}, "is for cell lstm or mogrifier or ntm, and"),
         ("cap_input_gate", True, {"cell": "gru"}, "is for cell lstm or mogrifier, and"),
         ("backend", "cudnn", {"cap_input_gate": True}, "only the LSTM without cap has it"),
         ("state_dropout_rate", 0.5, {"backend": "cudnn"}, "has no mask within its loop"),
