@@ -50,7 +50,7 @@ def make_runs(case: dict[str, Any], params_file: str) -> Runs:
     config.model.update(case["model"])
     config.train.batch_size = case["batch_size"]
     config.optimizer.update(learning_rate=RATE, max_grad_norm=MAX_GRAD_NORM)
-    model = make_model(config.model, case["vocab_size"], case["vocab_size"])
+    model = make_model(config.model, case["vocab_size"], source_vocab_size=case["vocab_size"])
     learner = Learner(config, model, Replicas(jax.devices()[:1]))
     state = learner.put(learner.start_epoch(learner.init()))
     params = jax.device_get(state.params)

@@ -1,0 +1,101 @@
+"""What a classifier gains from a language model: with and without, at several numbers of labels.
+
+    python experiments/pretraining.py --workdir=DIR
+
+Trains the language model of quickstart.py in DIR/lm, and classifiers of ulmfit_small.py: from it as
+the recipe says, from nothing with all layers at one rate from the first step on, and so from it.
+Runs that have a result are not run again. Writes table.md and, with matplotlib, curves.png: accuracy
+on test in percent, mean and range over the seeds. Test has 2,000 documents, of which the most
+frequent class has 32 %.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
+
+from experiments.arguments import at_least, counts
+from experiments.plot_curves import pyplot
+
+ROOT = Path(__file__).parents[1]
+ONE_RATE = ("--config.optimizer.thaw_epochs=0", "--config.optimizer.layer_rate_factor=1.0")
+# Of each start: the task, and what it changes in the recipe.
+STARTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "language model, thawed in turn": ("classify", ()),
+    "nothing": ("train", ONE_RATE),
+    "language model, one rate": ("classify", ONE_RATE),
+}
+
+
+def run(config: str, task: str, workdir: Path, *flags: str) -> None:
+    """Runs the command; what it prints goes beside the workdir."""
+    command = [sys.executable, "-m", "awd_jax.main", f"--config={ROOT / 'configs' / config}.py"]
+    command += [f"--task={task}", f"--workdir={workdir}", *flags]
+    # The runs are short and have the same programs, which take longer to compile than to run.
+    environment = {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "programs"), **os.environ}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+
+
+def accuracy(options: argparse.Namespace, start: str, num_labels: int, seed: int) -> float:
+    """The accuracy on test of one run, in percent."""
+    task, flags = STARTS[start]
+    name = f"{[*STARTS].index(start)}-{num_labels}-{seed}"
+    own = options.workdir / "lm" if task == "classify" else options.workdir / "nothing" / name
+    workdir = own / name if task == "classify" else own
+    if not (workdir / "result.json").exists():
+        run(
+            *("ulmfit_small", task, own),
+            *(f"--config.name={name}", f"--config.data.max_examples={num_labels}"),
+            *(f"--config.train.seed={seed}", *flags),
+        )
+    return 100 * json.loads((workdir / "result.json").read_text())["test_accuracy"]
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--labels", type=counts, default=[100, 500, 2000])
+    parser.add_argument("--seeds", type=at_least(1), default=3)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "pretraining")
+    return parser.parse_args(argv)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Runs what has not been run, writes the table, and draws it."""
+    if not (options.workdir / "lm" / "result.json").exists():
+        run("quickstart", "train", options.workdir / "lm", "--config.train.num_samples=0")
+    found = {
+        start: [
+            [accuracy(options, start, n, seed) for seed in range(options.seeds)]
+            for n in options.labels
+        ]
+        for start in STARTS
+    }
+    columns = ["start", *(f"{n:,} labels" for n in options.labels)]
+    rows = [columns, ["---"] * len(columns)]
+    for start, by_number in found.items():
+        cells = (f"{mean(v):.2f} ({min(v):.2f}-{max(v):.2f})" for v in by_number)
+        rows.append([start, *cells])
+    table = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "table.md").write_text(table, encoding="utf-8")
+    print(table, end="")
+    figure, axes = pyplot().subplots(figsize=(6, 4), layout="constrained")
+    for start, by_number in found.items():
+        (line,) = axes.plot(options.labels, list(map(mean, by_number)), marker="o", label=start)
+        lowest, highest = list(map(min, by_number)), list(map(max, by_number))
+        axes.fill_between(options.labels, lowest, highest, color=line.get_color(), alpha=0.2)
+    axes.set(xlabel="labelled documents", ylabel="accuracy on test, percent", xscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(options.out / "curves.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main(parse_arguments(sys.argv[1:]))
