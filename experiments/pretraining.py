@@ -4,9 +4,9 @@
 
 Trains the language model of quickstart.py in DIR/lm, and classifiers of ulmfit_small.py: from it as
 the recipe says, from nothing with all layers at one rate from the first step on, and so from it.
-Runs that have a result are not run again. Writes table.md and, with matplotlib, curves.png: accuracy
-on test in percent, mean and range over the seeds. Test has 2,000 documents, of which the most
-frequent class has 32 %.
+Runs that have a result are not run again. Writes table.md and, with matplotlib, curves.png:
+accuracy on test in percent, mean and range over the seeds. Test has 2,000 documents, of which the
+most frequent class has 32 %.
 """
 
 import argparse
