@@ -78,7 +78,7 @@ def test_the_loss_its_gradients_and_the_running_means_are_torchs(golden):
     def loss(params):
         return MODEL.score(params, batch, (), masks).nll / batch.counts.targets
 
-    found, grads = jax.value_and_grad(loss)(params)
+    found, grads = jax.jit(jax.value_and_grad(loss))(params)
     np.testing.assert_allclose(found, golden["loss"], rtol=1e-5)
     ours = flatten_params(grads)
     theirs, names = from_classifier("", part(golden, "grad/"))
