@@ -2,11 +2,11 @@
 
     python experiments/seq2seq_table.py WORKDIR [WORKDIR ...]
 
-Workdirs are named NAME-SEED; what a run printed may lie beside it as NAME-SEED.log, and tells the
-parameters. Writes table.md and, with matplotlib, curves.png. A row is a NAME: percent of exact
-matches, mean and range over the seeds, and of all their epochs the median of the seconds, with
-validation. The best epoch is what the recipe says, the first of equals; test is of it. The curves
-are means over seeds in their range, up to the last epoch that all seeds have.
+Workdirs are named NAME-SEED; what a run printed may be in it as log.txt, and tells the parameters.
+Writes table.md and, with matplotlib, curves.png. A row is a NAME: percent of exact matches, mean
+and range over the seeds, and of all their epochs the median of the seconds, with validation. The
+best epoch is what the recipe says, the first of equals; test is of it. The curves are means over
+seeds in their range, up to the last epoch that all seeds have.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def read_run(workdir: Path) -> Run:
     epochs = read_epochs(workdir)
     config = json.loads((workdir / "config.json").read_text())
     timing = map(json.loads, (workdir / "timing.jsonl").read_text().splitlines())
-    log = workdir.with_name(f"{workdir.name}.log")
+    log = workdir / "log.txt"
     counted = re.search(r"^([\d,]+) parameters", log.read_text(), re.M) if log.exists() else None
     result = workdir / "result.json"
     by = config["train.best_by"]

@@ -33,7 +33,9 @@ def test_a_row_for_each_name(tmp_path, monkeypatch, capsys):
         leave_run(tmp_path / "addition-2", [0.4, 0.2, 0.4], test=0.5),
         leave_run(tmp_path / "addition-3", []),
     ]
-    (tmp_path / "addition-10.log").write_text("addition: 9 pairs\n1,234 parameters, 1 cpu\n")
+    (tmp_path / "addition-10" / "log.txt").write_text(
+        "addition: 9 pairs\n1,234 parameters, 1 cpu\n"
+    )
     main(parse_arguments([*map(str, runs), f"--out={tmp_path / 'out'}"]))
     table = (tmp_path / "out" / "table.md").read_text()
     printed = capsys.readouterr()
