@@ -65,7 +65,7 @@ def load_labels(
       directory: a directory with the splits, "" for none.
       reading: how texts become ids.
       valid_share: of train, drawn of each label, that is valid if there is no such split.
-      max_examples: only the first documents of train are used; 0: all.
+      max_examples: only the first documents of train are used, whatever their labels; 0: all.
       vocabulary: of the texts; None for the tokens of train, `<eos>` and `<unk>`.
       seed: of what is generated and drawn.
 
@@ -77,12 +77,12 @@ def load_labels(
     if directory:
         name = "labels"  # a directory given takes precedence
     splits = _read(name, directory, valid_share, seed)
-    splits[0] = splits[0][: max_examples or None]
     labels = tuple(sorted({document.label for document in splits[0]}))
     if len(labels) < 2:
         raise InputError(
             f"train of corpus {name}", f"has a single label, {labels[0]!r}", "give two or more"
         )
+    splits[0] = splits[0][: max_examples or None]
     tokens = [[reading.tokens(document.text) for document in split] for split in splits]
     if vocabulary is None:
         counts = Counter(token for document in tokens[0] for token in document)
@@ -107,7 +107,7 @@ def load_labels(
 def balance(train: Pairs, num_classes: int) -> Float32[np.ndarray, "K"]:
     """Returns weights of classes under which each has the same share of train; their mean is 1."""
     counts = np.bincount(train.targets.ids, minlength=num_classes)
-    return (len(train) / (num_classes * counts)).astype(np.float32)
+    return (len(train) / (num_classes * np.maximum(counts, 1))).astype(np.float32)
 
 
 def _read(name: str, directory: str, valid_share: float, seed: int) -> list[list[Document]]:

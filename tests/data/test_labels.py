@@ -162,6 +162,13 @@ def test_batches_hold_each_document_once_and_parts_are_columns(mine):
     assert sorted(found) == [0, 0, 1, 1]
 
 
+def test_fewer_documents_have_the_same_labels(mine):
+    corpus = load(mine(), most=1)
+    assert documents(corpus) == EXPECTED[:1]
+    assert corpus.labels == ("bad", "good")
+    assert np.all(np.isfinite(balance(corpus.train, 2)))
+
+
 def test_balanced_classes_weigh_the_same_in_all(mine):
     corpus = load(mine(train_tsv="a\tx\nb\tx\na\tx\na\tx\n", valid_tsv="a\tx\n", test_tsv="b\tx\n"))
     np.testing.assert_allclose(balance(corpus.train, 2), [2 / 3, 2], rtol=1e-6)
