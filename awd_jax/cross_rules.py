@@ -68,11 +68,15 @@ def check_training(config: ConfigDict) -> None:
             f"{others[0]} is for a model {owner}, and config.model.name = {name}",
             "leave it out",
         )
-    for field, off in (("layer_rate_factor", 1), ("thaw_epochs", 0)):
-        if config.optimizer[field] != off and name not in ("recurrent", "classifier"):
+    for field, off, owners in (
+        ("layer_rate_factor", 1, ("recurrent", "classifier")),
+        ("thaw_epochs", 0, ("recurrent", "classifier")),
+        ("embed_rate_factor", 1, ("recurrent", "transformer", "seq2seq")),
+    ):
+        if config.optimizer[field] != off and name not in owners:
             raise InputError(
                 f"config.optimizer.{field} = {config.optimizer[field]}",
-                f"is for recurrent models and classifiers, and config.model.name = {name}",
+                f"is for models {', '.join(owners)}, and config.model.name = {name}",
                 f"leave --config.optimizer.{field} out",
             )
     if train.best_by not in ("nll", *train.measures):

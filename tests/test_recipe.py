@@ -17,6 +17,7 @@ from configs import (
     ntm_associative_recall,
     ntm_copy,
     ptb_transformer_xl,
+    ulmfit,
 )
 
 NAMES = sorted(
@@ -223,9 +224,13 @@ def test_the_heads_of_a_memory_leave_room_in_every_model(name):
             r"train.measures = .*: wrong_bits is for a model bits, and config.model.name = seq",
         ),
         (default, {"train.measures": ("wrong_bits",)}, "train.measures = .* = recurrent"),
+        (addition, {"optimizer.thaw_epochs": 1}, "optimizer.thaw_epochs = 1: is for models rec"),
+        (ulmfit, {"optimizer.embed_rate_factor": 2.0}, "optimizer.embed_rate_factor = 2.0: is for"),
+        (ulmfit, {"optimizer.warmup_steps": 9}, "optimizer.warmup_steps = 9: must be 0 where .* s"),
+        (ulmfit, {"model.dropout_kind": "elementwise"}, "model.dropout_kind = 'elementwise': must"),
     ],
 )
-def test_fields_of_bits_and_measures_that_do_not_go_together_are_refused(make, fields, rule):
+def test_fields_of_one_kind_of_model_are_refused_of_others(make, fields, rule):
     config = make.get_config()
     recipe.check(config)
     config.update_from_flattened_dict(fields)
