@@ -31,6 +31,17 @@ class StackRates(NamedTuple):
     is_locked: bool  # one mask for all steps
 
 
+def stack_rates(fields: Any, num_layers: int, last: float) -> StackRates:
+    """Returns the rates from the fields of a model; `last` is that after the last layer."""
+    return StackRates(
+        (*(fields.hidden_dropout_rate,) * (num_layers - 1), last),
+        fields.state_dropout_rate,
+        fields.weight_drop_rate,
+        fields.input_weight_drop_rate,
+        fields.dropout_kind == "locked",
+    )
+
+
 class StackKeys(NamedTuple):
     """Keys of the masks of a stack."""
 

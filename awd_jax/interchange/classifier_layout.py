@@ -4,7 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from awd_jax.interchange.torch_layout import ENCODER, FromTorch, Layout, our_names
+from awd_jax.interchange.torch_layout import (
+    ENCODER,
+    FromTorch,
+    Layout,
+    our_names,
+    prefer_raw,
+    transposed,
+)
 
 _NORM = {
     "weight": "scale",
@@ -55,14 +62,8 @@ def from_classifier(place: str, arrays: Mapping[str, np.ndarray]) -> FromTorch:
     names = {ours: name for ours, name in names.items() if not ours.endswith(".count")}
     for ours in [ours for ours in names if ours.startswith("encoder.tied.")]:
         del names[ours]  # a copy of the embedding
-    for ours in [ours for ours in names if ours.startswith("encoder.dropped.")]:
-        layer = ours.removeprefix("encoder.dropped.")
-        names.setdefault(f"encoder.lstm_{layer}.w_h", names[ours])
-        del names[ours]
-    params = {
-        ours: arrays[name] if ours == "encoder.embedding" else np.ascontiguousarray(arrays[name].T)
-        for ours, name in names.items()
-    }
+    prefer_raw(names, "encoder.")
+    params = transposed(arrays, names)
     if "encoder.embedding" in params:
         num_tokens = len(params["encoder.embedding"])
         params["encoder.softmax.bias"] = np.zeros(num_tokens, np.float32)

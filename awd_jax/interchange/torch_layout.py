@@ -78,9 +78,7 @@ def from_torch(place: str, arrays: Mapping[str, np.ndarray]) -> FromTorch:
         embedding.
     """
     names = our_names(place, arrays, _LAYOUT)
-    for meaning in [m for m in names if m.startswith("dropped.")]:
-        names.setdefault(f"lstm_{meaning.removeprefix('dropped.')}.w_h", names[meaning])
-        del names[meaning]
+    prefer_raw(names)
     if "tied.decoder" not in names:
         raise InputError(
             f"{place}: decoder.weight",
@@ -98,14 +96,30 @@ def from_torch(place: str, arrays: Mapping[str, np.ndarray]) -> FromTorch:
                     f"must equal {names['embedding']}",
                     "give a model whose softmax is tied to its embedding",
                 )
-    # `.T` does not change vectors.
-    params = {
-        ours: arrays[name] if ours == "embedding" else np.ascontiguousarray(arrays[name].T)
-        for ours, name in names.items()
-    }
+    params = transposed(arrays, names)
     if "softmax.bias" not in params and "embedding" in params:
         params["softmax.bias"] = np.zeros(len(params["embedding"]), np.float32)
     return FromTorch(params, names)
+
+
+def prefer_raw(names: dict[str, str], prefix: str = "") -> None:
+    """Makes the recurrent weights of an encoder the raw ones, or the dropped ones if there are no
+    others; our names of the encoder have this prefix."""
+    dropped = f"{prefix}dropped."
+    for meaning in [m for m in names if m.startswith(dropped)]:
+        names.setdefault(f"{prefix}lstm_{meaning.removeprefix(dropped)}.w_h", names[meaning])
+        del names[meaning]
+
+
+def transposed(arrays: Mapping[str, np.ndarray], names: Mapping[str, str]) -> FlatParams:
+    """Returns our parameters: torch's transposed, except the embedding."""
+    # `.T` does not change vectors.
+    return {
+        ours: arrays[name]
+        if ours.split(".")[-1] == "embedding"
+        else np.ascontiguousarray(arrays[name].T)
+        for ours, name in names.items()
+    }
 
 
 def to_torch(params: FlatParams) -> dict[str, np.ndarray]:

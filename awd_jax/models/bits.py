@@ -15,7 +15,7 @@ from awd_jax.core.draws import uniform
 from awd_jax.core.parts import make_part
 from awd_jax.core.product import affine
 from awd_jax.core.recurrence import Cell
-from awd_jax.core.unroll import Features, StackKeys, StackRates, sample_stack, unroll_stack
+from awd_jax.core.unroll import Features, StackKeys, sample_stack, stack_rates, unroll_stack
 from awd_jax.models import scoring
 from awd_jax.models.contract import Carry, Params, Score
 
@@ -101,16 +101,9 @@ class BitModel(nn.Module):
     ) -> dropout.Masks:
         """Draws all masks of a batch; reads only the shapes of the batch."""
         key_after, key_state, key_weights = jax.random.split(key, 3)
-        hidden = (self.hidden_dropout_rate,) * (self.num_layers - 1)
         layers = sample_stack(
             StackKeys([*jax.random.split(key_after, self.num_layers)], key_state, key_weights),
-            StackRates(
-                (*hidden, self.output_dropout_rate),
-                self.state_dropout_rate,
-                self.weight_drop_rate,
-                self.input_weight_drop_rate,
-                self.dropout_kind == "locked",
-            ),
+            stack_rates(self, self.num_layers, last=self.output_dropout_rate),
             *(self.cells, self.layer_dims, sequence_ids, len(batch.inputs)),
         )
         return dropout.Masks(embedding=None, input=None, layers=layers)

@@ -14,7 +14,7 @@ from awd_jax.core.heads import HEADS
 from awd_jax.core.parts import make_part
 from awd_jax.core.recurrence import Cell, residual
 from awd_jax.core.softmax import Head
-from awd_jax.core.unroll import Features, StackKeys, StackRates, sample_stack, unroll_stack
+from awd_jax.core.unroll import Features, StackKeys, sample_stack, stack_rates, unroll_stack
 from awd_jax.models import scoring
 from awd_jax.models.contract import Carry, Params, Score
 
@@ -146,14 +146,7 @@ class RecurrentLM(nn.Module):
 
         num_steps, is_locked = len(batch.inputs), self.dropout_kind == "locked"
         after_keys = (*jax.random.split(key_hidden, self.num_layers - 1), key_output)
-        after_rates = (self.hidden_dropout_rate,) * (self.num_layers - 1)
-        rates = StackRates(
-            (*after_rates, self.output_dropout_rate),
-            self.state_dropout_rate,
-            self.weight_drop_rate,
-            self.input_weight_drop_rate,
-            is_locked,
-        )
+        rates = stack_rates(self, self.num_layers, last=self.output_dropout_rate)
         return dropout.Masks(
             embedding=dropout.sample_embedding(
                 key_embedding, self.vocab_size, self.embed_dropout_rate

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from awd_jax.batches import Pair
 from awd_jax.core import masks as dropout
-from awd_jax.core.unroll import StackKeys, StackRates, sample_stack
+from awd_jax.core.unroll import StackKeys, sample_stack, stack_rates
 from awd_jax.models.seq2seq_layers import Stack
 
 
@@ -43,14 +43,8 @@ def sample_masks(
     def side(key: Key[Array, ""], stack: Stack, num_steps: int) -> dropout.Masks:
         key_input, key_after, key_state, key_weights = jax.random.split(key, 4)
         num_layers = len(stack.cells)
-        rates = StackRates(
-            # Nothing after the last layer: what it puts out is attended to, or is a feature.
-            (*(model.hidden_dropout_rate,) * (num_layers - 1), 0.0),
-            model.state_dropout_rate,
-            model.weight_drop_rate,
-            model.input_weight_drop_rate,
-            is_locked,
-        )
+        # Nothing after the last layer: what it puts out is attended to, or is a feature.
+        rates = stack_rates(model, num_layers, last=0.0)
         keys = StackKeys([*jax.random.split(key_after, num_layers)], key_state, key_weights)
         rate = model.input_dropout_rate
         drawn = dropout.sample_activations(

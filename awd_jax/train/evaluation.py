@@ -1,6 +1,7 @@
 """Mean NLL of a whole split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,3 +37,21 @@ def make_evaluate(
         return float(np.sum(jax.device_get(sums), dtype=np.float64)) / plan.num_tokens
 
     return evaluate
+
+
+def outputs(
+    function: Callable[..., Any],
+    replicas: Replicas,
+    params: optax.Params,
+    plan: Plan,
+    between_batches: Callable[[], None],
+) -> Iterator[np.ndarray]:
+    """Yields the rows [B, ...] that a function, as `Replicas.pmap` returns it, has of each batch.
+
+    Every process gets those of the whole batch. `between_batches` is called after each.
+    """
+    width = replicas.width(plan.num_sequences)
+    params = replicas.put(params, None, donate=False)
+    for batch in plan.part(replicas.share(plan.num_sequences)):
+        yield replicas.gather_carry(function(params, replicas.split(batch, width)))
+        between_batches()

@@ -16,6 +16,7 @@ from awd_jax.data.labels import SPLITS, LabelCorpus, Reading, balance, load_labe
 from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.models.classifier import TextClassifier
 from awd_jax.run.replicas import AXIS, Replicas
+from awd_jax.train.evaluation import outputs
 from awd_jax.train.problem import Problem, make_model
 
 
@@ -28,17 +29,12 @@ def read_labels(config: ConfigDict, vocabulary: Vocabulary | None = None) -> Lab
     return load_labels(
         config.corpus,
         config.dir,
-        reading_of(config),
+        Reading(config.level, config.backward, config.max_length),
         config.valid_share,
         config.max_examples,
         vocabulary,
         seed=0,  # as of the synthetic corpus: runs with different seeds share their data
     )
-
-
-def reading_of(config: ConfigDict) -> Reading:
-    """Returns how the texts of the config's group `data` are read."""
-    return Reading(config.level, config.backward, config.max_length)
 
 
 def labels_problem(config: ConfigDict, vocabulary: Vocabulary | None = None) -> Problem:
@@ -125,14 +121,11 @@ def make_measure(
 
     def measure(params: optax.Params, plan: LabelPlan) -> dict[str, Any]:
         confusion = np.zeros((num_classes, num_classes), np.int64)
-        width = replicas.width(plan.num_sequences)
-        params = replicas.put(params, None, donate=False)
         labels = plan.plan.pairs.targets.ids
-        for position, batch in enumerate(plan.part(replicas.share(plan.num_sequences))):
-            found = replicas.gather_carry(predict(params, replicas.split(batch, width)))
+        batches = outputs(predict, replicas, params, plan, between_batches)
+        for position, found in enumerate(batches):
             members = plan.plan.members(position)
-            np.add.at(confusion, (labels[members], np.asarray(found)[: len(members)]), 1)
-            between_batches()
+            np.add.at(confusion, (labels[members], found[: len(members)]), 1)
         right = np.diag(confusion)
         sizes = confusion.sum(axis=0) + confusion.sum(axis=1)
         values = {

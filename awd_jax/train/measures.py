@@ -23,6 +23,7 @@ from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.errors import InputError
 from awd_jax.models.contract import Translator
 from awd_jax.run.replicas import Replicas
+from awd_jax.train.evaluation import outputs
 
 
 class Found(NamedTuple):
@@ -100,15 +101,11 @@ def make_measure(
 
     def measure(params: optax.Params, plan: PairPlan) -> dict[str, float]:
         found: list[Found] = []
-        width = replicas.width(plan.num_sequences)
-        params = replicas.put(params, None, donate=False)
-        part = plan.part(replicas.share(plan.num_sequences))
-        for position, batch in enumerate(part):
-            tokens = replicas.gather_carry(translate(params, replicas.split(batch, width)))
+        batches = outputs(translate, replicas, params, plan, between_batches)
+        for position, tokens in enumerate(batches):
             for row, index in zip(tokens, plan.members(position), strict=False):
                 target = [*plan.pairs.targets[int(index)].tolist(), vocabulary.eos_id]
                 found.append(Found(target, _to_end(row, vocabulary.eos_id)))
-            between_batches()
 
         def texts() -> tuple[list[str], list[str]]:
             ours, targets = (
