@@ -1,6 +1,8 @@
 """Unrolls a gated cell over time, laid out for CPU caches, with a hand-written gradient."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +19,9 @@ def fast_gated(equations: Equations) -> Unroll:
 
     - The recurrence works on transposed states, [H, B]. Both of its products,
       w_h^T @ h forward and w_h @ d_gates backward, then have the large matrix on the
-      left, the side that is split among the cores. It stops after the longest
-      `length`, and adds idle columns where they make it faster.
+      left, the side that is split among the cores. On a CPU it stops after the
+      longest `length`; elsewhere it has T steps, a number that the compiler knows.
+      It adds idle columns where they make it faster.
     - The gates are therefore [G, B], and those of all steps [G, T * B]. All large
       products then sum over the first axis of their left factor; for many rows XLA
       passes such products to the faster of its libraries.
@@ -103,8 +106,8 @@ def _forward(
     hs = jnp.zeros((num_steps, *state.h.shape), state.h.dtype)
     # The rest of the state before each step, which the backward pass reads.
     others = tuple(jnp.zeros((num_steps, *s.shape), s.dtype) for s in before[1:])
-    gates, apart, last, hs, others = jax.lax.fori_loop(
-        0, jnp.max(length), step, (gates, apart, before, hs, others)
+    gates, apart, last, hs, others = _loop(
+        step, (gates, apart, before, hs, others), length, num_steps
     )
     last = jax.tree.map(lambda s: s[:, :batch_size].T, last)
     residuals = (params, state, xs, length, state_mask, hs, others, gates, apart)
@@ -114,17 +117,15 @@ def _forward(
 def _backward(equations: Equations, residuals: tuple, d_outputs: tuple[Array, State]) -> tuple:
     params, state, xs, length, state_mask, hs, others, gates, apart = residuals
     d_hs, d_last = d_outputs
-    batch_size, dtype, narrow = xs.shape[1], params.w_h.dtype, xs.dtype
+    (num_steps, batch_size, _), dtype, narrow = xs.shape, params.w_h.dtype, xs.dtype
     w_x, w_h = params.w_x.astype(narrow), params.w_h.astype(narrow)
     num_summed = equations.num_sums * len(w_h)
     mask = None if state_mask is None else _with_idle_columns(state_mask.T)
     # After its end a sequence has 0 in hs, not its state: no gradient depends on it there.
     hs_before = jnp.concatenate([state.h[None], hs[:-1]])
-    longest = jnp.max(length)
 
-    def step(num_done: Array | int, loop: tuple) -> tuple:
+    def step(t: Array | int, loop: tuple) -> tuple:
         d_sums, d_apart, d_after = loop
-        t = longest - 1 - num_done
         before = type(state)(_with_idle_columns(hs_before[t].T), *(o[t] for o in others))
         d_next = d_after._replace(h=d_after.h + _with_idle_columns(d_hs[t].T.astype(dtype)))
         d_gates, d_own, d_before = equations.pull_back(
@@ -148,7 +149,9 @@ def _backward(equations: Equations, residuals: tuple, d_outputs: tuple[Array, St
     # A new buffer. Overwriting `gates` looks possible, but XLA cannot see that row t is read
     # before it is written, and copies the whole buffer at every step.
     d_sums, d_apart = jnp.zeros_like(gates), jnp.zeros_like(apart)
-    d_sums, d_apart, d_state = jax.lax.fori_loop(0, longest, step, (d_sums, d_apart, d_last))
+    d_sums, d_apart, d_state = _loop(
+        step, (d_sums, d_apart, d_last), length, num_steps, is_reversed=True
+    )
     d_sums = _columns(d_sums, batch_size)
     d_from_h = jnp.concatenate([d_sums[:num_summed], _columns(d_apart, batch_size)])
     d_b = jnp.sum(d_sums, axis=1)
@@ -170,11 +173,35 @@ def _backward(equations: Equations, residuals: tuple, d_outputs: tuple[Array, St
 _fast.defvjp(_forward, _backward)
 
 
+def _loop(
+    step: Callable[[Array, Any], Any],
+    start: Any,
+    length: Length,
+    num_steps: int,
+    *,
+    is_reversed: bool = False,
+) -> Any:
+    """Runs `step(t, loop)` over all steps t; on a CPU, over those before the longest length."""
+
+    def run(end: Array | int, loop: Any) -> Any:
+        def body(i: Array, loop: Any) -> Any:
+            i = i.astype(jnp.asarray(length).dtype)
+            return step(end - 1 - i if is_reversed else i, loop)
+
+        return jax.lax.fori_loop(0, end, body, loop)
+
+    # A GPU would wait for the host at every step of a loop of unknown length.
+    return jax.lax.platform_dependent(
+        start,
+        cpu=lambda loop: run(jnp.max(length), loop),
+        default=functools.partial(run, num_steps),
+    )
+
+
 def _where_real(t: Array | int, length: Length, now: State, otherwise: State) -> State:
-    """Selects `now` for the sequences that have a step t, if their lengths differ."""
-    if jnp.ndim(length) == 0:  # the loop covers real steps only
-        return now
-    is_real = _with_idle_columns(jnp.asarray(t < length))
+    """Selects `now` for the sequences that have a step t."""
+    is_real = jnp.asarray(t < length)
+    is_real = is_real if is_real.ndim == 0 else _with_idle_columns(is_real)
     return jax.tree.map(lambda a, b: jnp.where(is_real, a, b), now, otherwise)
 
 

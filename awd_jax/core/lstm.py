@@ -116,7 +116,11 @@ def _auto_lstm(
     length: Length,
     state_mask: Float[Array, "B H"] | None = None,
 ) -> tuple[Float[Array, "T B H"], LSTMState]:
-    # cuDNN supports float32 only, and no mask inside its loop.
-    on_gpu = jax.default_backend() == "gpu" and xs.dtype == jnp.float32 and state_mask is None
-    unroll: Unroll = cudnn_lstm if on_gpu else fast_gated(LSTM)
-    return unroll(params, state, xs, length, state_mask)
+    fast = fast_gated(LSTM)
+    # cuDNN can be traced on a machine with a GPU only. It supports float32, and no mask inside its
+    # loop.
+    if jax.default_backend() != "gpu" or xs.dtype != jnp.float32 or state_mask is not None:
+        return fast(params, state, xs, length, state_mask)
+    return jax.lax.platform_dependent(
+        *(params, state, xs, jnp.asarray(length)), cuda=cudnn_lstm, default=fast
+    )

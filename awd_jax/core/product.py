@@ -1,5 +1,10 @@
 """Matrix products in the precision of the activations."""
 
+import functools
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -20,12 +25,54 @@ def product(x: Float[Array, "*N D"], w: Float[Array, "D G"]) -> Float[Array, "*N
 def multiply(
     subscripts: str, a: Float[Array, "..."], b: Float[Array, "..."], dtype: DTypeLike
 ) -> Float[Array, "..."]:
-    """Returns the `einsum` of two arrays of the same dtype, summed and returned in `dtype`."""
-    if jax.default_backend() == "cpu":
-        # XLA cannot multiply bfloat16 into float32 sums there. Within a program it may also skip
-        # the rounding to bfloat16.
-        a, b = a.astype(dtype), b.astype(dtype)
-    return jnp.einsum(subscripts, a, b, preferred_element_type=dtype)
+    """Returns the `einsum` of two arrays of the same dtype, summed and returned in `dtype`.
+
+    How it is computed is chosen where the program is lowered for a platform, not where it is
+    traced.
+    """
+
+    def narrow(a: Array, b: Array) -> Array:
+        return jnp.einsum(subscripts, a, b, preferred_element_type=dtype)
+
+    def wide(a: Array, b: Array) -> Array:
+        # XLA cannot multiply bfloat16 into float32 sums on a CPU. Within a program it may also
+        # skip the rounding to bfloat16.
+        return narrow(a.astype(dtype), b.astype(dtype))
+
+    others = {"cpu": wide} if a.dtype != dtype else {}
+    if single := _single_row(subscripts, a, b):
+        others["tpu"] = functools.partial(_among_idle_rows, narrow, single)
+    return jax.lax.platform_dependent(a, b, default=narrow, **others) if others else narrow(a, b)
+
+
+class _Row(NamedTuple):
+    """A factor of a product that has a single row (or column)."""
+
+    factor: int  # 0 or 1
+    axis: int  # of the factor
+    out_axis: int
+
+
+def _single_row(subscripts: str, a: Array, b: Array) -> _Row | None:
+    num_dots = a.ndim - len(subscripts.split(",")[0].replace("...", ""))
+    left, right, out = re.split(",|->", subscripts.replace("...", "ABC"[:num_dots]))
+    if set(left) & set(right) & set(out):  # many products at once
+        return None
+    for factor, (names, array) in enumerate(((left, a), (right, b))):
+        axes = [axis for axis, name in enumerate(names) if name in out]
+        if axes and all(array.shape[axis] == 1 for axis in axes):
+            return _Row(factor, axes[-1], out.index(names[axes[-1]]))
+    return None
+
+
+def _among_idle_rows(multiply: Callable[..., Array], single: _Row, *factors: Array) -> Array:
+    """Adds seven idle rows: a product with one row falls off the matrix unit of a TPU."""
+
+    def widen(array: Array) -> Array:
+        return jnp.pad(array, [(0, 7 * (axis == single.axis)) for axis in range(array.ndim)])
+
+    wide = (widen(f) if i == single.factor else f for i, f in enumerate(factors))
+    return jax.lax.slice_in_dim(multiply(*wide), 0, 1, axis=single.out_axis)
 
 
 def _product_forward(x: Array, w: Array) -> tuple[Array, tuple]:

@@ -94,8 +94,7 @@ def pool_by_tree(
 
 
 def _pool_auto(f: Array, added: Array, start: Array) -> Array:
-    pool = pool_by_scan if jax.default_backend() == "cpu" else pool_by_tree
-    return pool(f, added, start)
+    return jax.lax.platform_dependent(f, added, start, cpu=pool_by_scan, default=pool_by_tree)
 
 
 def _init(key: Key[Array, ""], input_dim: int, hidden_dim: int, filter_width: int) -> QRNNParams:

@@ -12,7 +12,7 @@ from awd_jax.core import masks
 from awd_jax.core.cells import CELLS
 from awd_jax.core.lstm import LSTM, LSTMState
 from tests.core.cell_rows import ROWS, D, H
-from tests.products import all_products
+from tests.products import all_products, as_on_tpu
 
 T, B = 7, 3
 RAGGED = jnp.array([T - 2, 0, T])  # of B sequences
@@ -221,6 +221,29 @@ def test_one_program_serves_every_length(row):
     assert program._cache_size() == 1
 
 
+@pytest.mark.parametrize(
+    ("row", "batch_size"),
+    [(r, 1) for r in ONE_ROAD.values()] + [(r, B) for r in OTHER_ROAD.values()],
+    ids=[f"{name}-alone" for name in ONE_ROAD] + [*OTHER_ROAD],
+)
+def test_what_a_tpu_runs_is_the_same(x64, monkeypatch, row, batch_size):
+    params, state, xs = make_arguments(row, batch_size=batch_size)
+    mask = make_state_mask(row, batch_size)
+    length = T - 2 if batch_size == 1 else jnp.array([T - 2, 0, T])
+
+    def value_and_grads():
+        def loss(params, state, xs):
+            outputs = run(row.cell, params, state, xs, length, mask)
+            return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(outputs))
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(params, state, xs)
+
+    here = value_and_grads()
+    monkeypatch.setattr(jax.lax, "platform_dependent", as_on_tpu)
+    jax.clear_caches()  # jax remembers how it traced a part
+    assert_close(value_and_grads(), here)
+
+
 # ---- parameters, states, dtypes ----
 
 
@@ -288,9 +311,7 @@ def test_a_weight_mask_for_each_sequence_by_vmap(row):
 @pytest.mark.parametrize(
     ("length", "is_masked"), [(T, False), (RAGGED, True)], ids=["whole", "ragged"]
 )
-def test_of_bfloat16_inputs_only_products_and_outputs_are_bfloat16(
-    monkeypatch, row, length, is_masked
-):
+def test_of_bfloat16_inputs_only_products_and_outputs_are_bfloat16(row, length, is_masked):
     params, _, xs = make_arguments(row)
     state = row.cell.initial_state(B, row.input_dim, H, jnp.bfloat16)
     xs = xs.astype(jnp.bfloat16)
@@ -299,25 +320,18 @@ def test_of_bfloat16_inputs_only_products_and_outputs_are_bfloat16(
     def dtypes(tree):
         return jax.tree.map(lambda a: a.dtype, tree)
 
-    def make_both():
-        def both(params, state, xs):
-            outputs, vjp = jax.vjp(
-                lambda *a: row.cell.unroll(*a, length, state_mask), params, state, xs
-            )
-            return outputs, vjp(jax.tree.map(jnp.ones_like, outputs))
+    def both(params, state, xs):
+        outputs, vjp = jax.vjp(
+            lambda *a: row.cell.unroll(*a, length, state_mask), params, state, xs
+        )
+        return outputs, vjp(jax.tree.map(jnp.ones_like, outputs))
 
-        return both  # anew: jax remembers how it traced a function
-
-    (hs, last), (d_params, d_state, d_xs) = jax.eval_shape(make_both(), params, state, xs)
+    (hs, last), (d_params, d_state, d_xs) = jax.eval_shape(both, params, state, xs)
     assert hs.dtype == d_xs.dtype == jnp.bfloat16
     assert dtypes(last) == dtypes(d_state) == dtypes(state)
     assert dtypes(d_params) == dtypes(params)
     assert {*jax.tree.leaves(dtypes(params))} == {jnp.dtype(jnp.float32)}
-    with monkeypatch.context() as on_tpu:
-        on_tpu.setattr(jax, "default_backend", lambda: "tpu")
-        if row.is_wide:  # a step that is computed twice is remembered for itself
-            jax.clear_caches()
-        products = list(all_products(jax.make_jaxpr(make_both())(params, state, xs).jaxpr))
+    products = list(all_products(jax.make_jaxpr(both)(params, state, xs).jaxpr))
     num_matrices = sum(
         leaf.ndim == 2 and not path[-1].name.startswith("first_")
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)
