@@ -65,6 +65,8 @@ def read_program(text: str, num_steps: int) -> Program:
         num_reduces = len(re.findall(r" all-reduce(?:-start)?\(", body))
         cycles = sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', body)))
         total = [num_reduces * (not in_loop), num_reduces * in_loop, 0, cycles]
+        for called in re.findall(r" call\(.*to_apply=%?([\w.\-]+)", body):
+            total = [a + b for a, b in zip(total, read(called, in_loop), strict=True)]
         for line in re.findall(r"^.* while\(.*$", body, re.M):
             [(condition, inner)] = re.findall(r"condition=%?([\w.\-]+), body=%?([\w.\-]+)", line)
             known = re.findall(r'known_trip_count":\{"n":"(\d+)"', line)
