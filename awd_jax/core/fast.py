@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Float, Shaped
 
 from awd_jax.core import masks as dropout
 from awd_jax.core.gated import Equations, GatedParams, Gates
+from awd_jax.core.layout import lay_out
 from awd_jax.core.product import multiply
 from awd_jax.core.recurrence import Length, State, Unroll
 
@@ -228,11 +228,8 @@ def _rows(array: Float[Array, "T B N"]) -> Float[Array, "T*B N"]:
 
 
 def _step_by_step(array: Float[Array, "T H C"]) -> Float[Array, "T H C"]:
-    """Keeps the numbers of each step together on a TPU, whose compiler would spread them."""
-    together = Layout(major_to_minor=(0, 2, 1))
-    return jax.lax.platform_dependent(
-        array, tpu=lambda a: with_layout_constraint(a, together), default=lambda a: a
-    )
+    """Keeps the numbers of each step together: else the loop gathers and scatters them."""
+    return lay_out(array, (0, 2, 1))
 
 
 def _columns(array: Float[Array, "T G C"], batch_size: int) -> Float[Array, "G N"]:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from awd_jax.core.blocks import by_blocks
 from awd_jax.core.draws import uniform
+from awd_jax.core.layout import lay_out
 from awd_jax.core.losses import token_nll
 from awd_jax.core.product import affine
 
@@ -25,9 +26,25 @@ def init_embedding(key: Key[Array, ""], vocab_size: int, embed_dim: int) -> Floa
     return jax.random.uniform(key, (vocab_size, embed_dim), minval=-0.1, maxval=0.1)
 
 
+@jax.custom_vjp
 def look_up(table: Float[Array, "V E"], ids: Int[Array, "*N"]) -> Float[Array, "*N E"]:
     """Returns the vectors of tokens."""
     return table[ids]
+
+
+def _look_up_forward(table: Array, ids: Array) -> tuple[Array, tuple]:
+    return table[ids], (table, ids)
+
+
+def _look_up_backward(residuals: tuple, d_xs: Array) -> tuple[Array, None]:
+    table, ids = residuals
+    d_table = jnp.zeros_like(table).at[ids].add(d_xs)
+    # A TPU stores a table with V last unless E fills its tiles of 128, but adds up rows. Without a
+    # word, the optimizer would work on rows, and copy the parameters and their mean back.
+    return lay_out(d_table, (1, 0)) if table.shape[1] % 128 else d_table, None
+
+
+look_up.defvjp(_look_up_forward, _look_up_backward)
 
 
 class Head(NamedTuple):
