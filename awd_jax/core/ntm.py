@@ -23,6 +23,7 @@ from awd_jax.core.lstm import LSTM, LSTMState, lstm
 from awd_jax.core.product import affine
 from awd_jax.core.recurrence import Cell, Length, by_scan
 
+FIRST_LOGIT = 6.0  # of the row where heads start: three quarters of their weight, of 128 rows
 FIRST_MEMORY = 1e-6  # every entry before the first step; far below the rows that are written
 LIMIT = 20.0  # of what the controller tells the heads: a softmax of larger numbers saturates
 
@@ -126,7 +127,7 @@ def _init(
 ) -> NTMParams:
     """Draws the controller as an LSTM that reads x and what the heads have read."""
     controller_dim = sizes.controller_dim(hidden_dim)
-    keys = jax.random.split(key, 4)
+    keys = jax.random.split(key, 3)
     num_inputs = input_dim + sizes.heads * sizes.dim
     controller = lstm("scan", forget_gate_bias).init(keys[0], num_inputs, controller_dim)
     w_x, w_reads = jnp.split(controller.w_x, [input_dim])
@@ -136,9 +137,10 @@ def _init(
         controller._replace(w_x=w_x, w_h=w_h),
         uniform(keys[1], (controller_dim, num_told), controller_dim),
         jnp.zeros(num_told),
-        # Random, as heads that weigh all rows of a constant memory alike would do so for ever.
-        jax.random.normal(keys[2], (2 * sizes.heads, sizes.rows)),
-        jax.random.normal(keys[3], (sizes.heads, sizes.dim)),
+        # All heads start at the first row: by moving alike, one then finds what another wrote. Heads
+        # that weigh all rows of a constant memory alike would do so for ever.
+        jnp.zeros((2 * sizes.heads, sizes.rows)).at[:, 0].set(FIRST_LOGIT),
+        jax.random.normal(keys[2], (sizes.heads, sizes.dim)),
     )
 
 
