@@ -137,8 +137,8 @@ def _init(
         controller._replace(w_x=w_x, w_h=w_h),
         uniform(keys[1], (controller_dim, num_told), controller_dim),
         jnp.zeros(num_told),
-        # All heads start at the first row: by moving alike, one then finds what another wrote. Heads
-        # that weigh all rows of a constant memory alike would do so for ever.
+        # All heads start at the first row: by moving alike, one then finds what another wrote.
+        # Heads that weigh all rows of a constant memory alike would do so for ever.
         jnp.zeros((2 * sizes.heads, sizes.rows)).at[:, 0].set(FIRST_LOGIT),
         jax.random.normal(keys[2], (sizes.heads, sizes.dim)),
     )
