@@ -101,7 +101,8 @@ def compile_case(devices: list, size: str, step: str, options: Any, batch: int) 
     return [
         *(*first, "yes", f"{memory:,.0f}", f"{case.products / 1e9:,.0f}"),
         *(f"{program.reduces}", f"{program.reduces_in_loops}", f"{program.num_unknown}"),
-        *(f"{program.cycles / 1e6:.2f}", f"{time.perf_counter() - started:.0f}"),
+        f"{program.cycles / 1e6:.2f}" * (program.cycles > 0),  # GPUs have none
+        f"{time.perf_counter() - started:.0f}",
     ]
 
 
@@ -129,11 +130,12 @@ def main(argv: list[str]) -> None:
         )
         platform = "cuda" if options.gpu else "tpu"
         devices = topologies.get_topology_desc(topology, platform, **about).devices
+        place = f"{options.gpu.stem} {topology}" if options.gpu else topology
         for size in options.sizes:
             for step in options.steps:
                 for batch in options.batch:
                     cells = compile_case(devices[: options.devices], size, step, options, batch)
-                    print(f"| {' | '.join((size, step, topology, *cells))} |", flush=True)
+                    print(f"| {' | '.join((size, step, place, *cells))} |", flush=True)
 
 
 if __name__ == "__main__":
