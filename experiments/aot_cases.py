@@ -12,15 +12,16 @@ from ml_collections import ConfigDict
 from awd_jax.batches import Counts, Pair, Window
 from awd_jax.core.decoding import choose_best, decode, sampler
 from awd_jax.core.sampling import keep_top_k
-from awd_jax.data.windows import padded_length
+from awd_jax.data.windows import bucket, padded_length
 from awd_jax.run.replicas import Replicas
+from awd_jax.train.language import WINDOW_TOKENS
 from awd_jax.train.optimizer import make_optimizer
 from awd_jax.train.problem import make_model
 from awd_jax.train.state import init_state
 from awd_jax.train.step import EVAL_AXES, TRAIN_AXES, Regularisers, make_eval_step, make_train_step
 from configs import default, enwik8, gnmt, ptb, wt2, wt103_transformer_xl
 
-EVAL_STEPS, NUM_TOKENS = 1024, 64  # of an evaluated window at batch 1, of a generated text
+NUM_TOKENS = 64  # of a generated text
 
 
 def wt103() -> ConfigDict:
@@ -56,7 +57,7 @@ class Case(NamedTuple):
     function: Any  # what `pmap` returns
     arguments: tuple  # shapes
     num_steps: int  # of its loops over time
-    products: float  # FLOP of a device's matrix products, estimated from the parameters
+    products: int  # FLOP of a device's matrix products, estimated from the parameters
 
 
 def make_case(config: ConfigDict, size: Size, step: str, devices: list, batch_size: int) -> Case:
@@ -66,14 +67,10 @@ def make_case(config: ConfigDict, size: Size, step: str, devices: list, batch_si
     n, b = len(devices), batch_size // len(devices)
     replicas = Replicas(devices)
     params = jax.eval_shape(model.init_params, jax.random.key(0))
-    sized = {"train": config.train.bptt, "evaluate": max(config.train.bptt, EVAL_STEPS // b)}
-    if sizes:
-        num_steps = config.data.max_length + 1
-    else:
-        num_steps = sized.get(step, 1) and padded_length(*(sized.get(step, NUM_TOKENS),) * 2)
+    num_steps = _num_steps(config, step, b)
     batch = (_pair if sizes else _window)(num_steps, n, b)
     num_factors = sum(p.size for p in jax.tree.leaves(params) if p.ndim == 2)
-    products = (6e0 if step == "train" else 2e0) * num_factors * num_steps * b
+    products = (6 if step == "train" else 2) * num_factors * num_steps * b
     if step == "train":
         optimizer = make_optimizer(config.optimizer)
         regularisers = Regularisers(config.train.activation_reg, 1.0)
@@ -92,6 +89,18 @@ def make_case(config: ConfigDict, size: Size, step: str, devices: list, batch_si
     function = jax.pmap(functools.partial(generate, model), devices=devices, in_axes=(None, 0))
     first = batch if sizes else (_split(carry, n), jax.ShapeDtypeStruct((n, b), jnp.int32))
     return Case(function, (params, first), num_steps, products)
+
+
+def _num_steps(config: ConfigDict, step: str, b: int) -> int:
+    if config.model.name == "seq2seq":
+        return config.data.max_length + 1
+    bptt = config.train.bptt
+    match step:
+        case "train":
+            return padded_length(bptt, bptt)
+        case "evaluate":
+            return bucket(max(bptt, WINDOW_TOKENS // b))
+    return NUM_TOKENS
 
 
 def _sample(model: Any, params: Any, start: tuple) -> Any:

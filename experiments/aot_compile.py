@@ -129,7 +129,10 @@ def main(argv: list[str]) -> None:
             {"target_config": options.gpu.read_text(), "topology": topology} if options.gpu else {}
         )
         platform = "cuda" if options.gpu else "tpu"
-        devices = topologies.get_topology_desc(topology, platform, **about).devices
+        try:
+            devices = topologies.get_topology_desc(topology, platform, **about).devices
+        except Exception as error:  # jax has no common one for what is not installed or not known
+            sys.exit(f"{platform} {topology}: {str(error).splitlines()[0]}")
         place = f"{options.gpu.stem} {topology}" if options.gpu else topology
         for size in options.sizes:
             for step in options.steps:
