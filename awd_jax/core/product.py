@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
+from string import ascii_uppercase
 from typing import NamedTuple
 
 import jax
@@ -55,7 +56,7 @@ class _Row(NamedTuple):
 
 def _single_row(subscripts: str, a: Array, b: Array) -> _Row | None:
     num_dots = a.ndim - len(subscripts.split(",")[0].replace("...", ""))
-    left, right, out = re.split(",|->", subscripts.replace("...", "ABC"[:num_dots]))
+    left, right, out = re.split(",|->", subscripts.replace("...", ascii_uppercase[:num_dots]))
     if set(left) & set(right) & set(out):  # many products at once
         return None
     for factor, (names, array) in enumerate(((left, a), (right, b))):
