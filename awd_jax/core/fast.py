@@ -189,8 +189,8 @@ def _loop(
     """Runs `step(t, loop)` over all steps t; on a CPU, over those before the longest length."""
 
     def run(end: Array | int, loop: Any) -> Any:
-        def body(i: Array, loop: Any) -> Any:
-            i = i.astype(jnp.asarray(length).dtype)
+        def body(i: Array | int, loop: Any) -> Any:
+            i = jnp.asarray(i, jnp.asarray(length).dtype)
             return step(end - 1 - i if is_reversed else i, loop)
 
         return jax.lax.fori_loop(0, end, body, loop)

@@ -139,7 +139,7 @@ def _init(
         jnp.zeros(num_told),
         # All heads start at the first row: by moving alike, one then finds what another wrote.
         # Heads that weigh all rows of a constant memory alike would do so for ever.
-        jnp.zeros((2 * sizes.heads, sizes.rows)).at[:, 0].set(FIRST_LOGIT),
+        FIRST_LOGIT * jnp.eye(1, sizes.rows).repeat(2 * sizes.heads, axis=0),
         jax.random.normal(keys[2], (sizes.heads, sizes.dim)),
     )
 
