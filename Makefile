@@ -25,7 +25,7 @@ HUGE_PAGES = GLIBC_TUNABLES=$${GLIBC_TUNABLES-glibc.malloc.hugetlb=1}
 run: $(VENV)/.installed  ## Trains a small model on the built-in corpus, in minutes.
 	$(HUGE_PAGES) $(BIN)/python -m awd_jax.main --config=configs/quickstart.py
 
-check: $(VENV)/.installed lint  ## Lint, types, and the tests of what is edited most: two minutes.
+check: $(VENV)/.installed lint  ## Lint, types, and the tests of what is edited most: some minutes.
 	$(PYTEST) $(QUICK)
 
 test: $(VENV)/.installed lint  ## Lint, types, and the whole suite.
