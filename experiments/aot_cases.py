@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from awd_jax.batches import Counts, Pair, Window
-from awd_jax.core.decoding import choose_best, decode, sampler
+from awd_jax.core.decoding import NextLogProbs, choose_best, decode, sampler
 from awd_jax.core.sampling import keep_top_k
 from awd_jax.data.windows import bucket, padded_length
 from awd_jax.run.replicas import Replicas
@@ -67,19 +67,21 @@ def make_case(config: ConfigDict, size: Size, step: str, devices: list, batch_si
     n, b = len(devices), batch_size // len(devices)
     replicas = Replicas(devices)
     params = jax.eval_shape(model.init_params, jax.random.key(0))
-    num_steps = _num_steps(config, step, b)
+    num_steps = _num_steps(config, step, batch_size)
     batch = (_pair if sizes else _window)(num_steps, n, b)
     num_factors = sum(p.size for p in jax.tree.leaves(params) if p.ndim == 2)
     products = (6 if step == "train" else 2) * num_factors * num_steps * b
     if step == "train":
         optimizer = make_optimizer(config.optimizer)
-        regularisers = Regularisers(config.train.activation_reg, 1.0)
+        regularisers = Regularisers(
+            config.train.activation_reg, config.train.temporal_activation_reg
+        )
         function = replicas.pmap(
             make_train_step(model, optimizer, regularisers, seed=0), *TRAIN_AXES
         )
         state = jax.eval_shape(functools.partial(init_state, model, optimizer, 0, b * n))
         carry = _split(state.carry, n)
-        return Case(function, (state._replace(carry=carry), batch, _scalar()), num_steps, products)
+        return Case(function, (state._replace(carry=carry), batch, _floats()), num_steps, products)
     model = model.for_evaluation()
     carry = jax.eval_shape(functools.partial(model.initial_carry, b * n))
     if step == "evaluate":
@@ -91,7 +93,7 @@ def make_case(config: ConfigDict, size: Size, step: str, devices: list, batch_si
     return Case(function, (params, first), num_steps, products)
 
 
-def _num_steps(config: ConfigDict, step: str, b: int) -> int:
+def _num_steps(config: ConfigDict, step: str, batch_size: int) -> int:
     if config.model.name == "seq2seq":
         return config.data.max_length + 1
     bptt = config.train.bptt
@@ -99,32 +101,31 @@ def _num_steps(config: ConfigDict, step: str, b: int) -> int:
         case "train":
             return padded_length(bptt, bptt)
         case "evaluate":
-            return bucket(max(bptt, WINDOW_TOKENS // b))
+            return bucket(max(bptt, WINDOW_TOKENS // batch_size))
     return NUM_TOKENS
 
 
 def _sample(model: Any, params: Any, start: tuple) -> Any:
     """Texts of a language model, of the 40 most probable tokens at each step."""
     carry, first = start
-
-    def next_log_probs(carry: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
-        log_probs, carry = model.log_probs(params, tokens[None], carry)
-        return log_probs[0], carry
-
     keys = jax.random.split(jax.random.key(0), len(first))
     choose = sampler(keys, functools.partial(keep_top_k, k=40))
-    return decode(next_log_probs, choose, carry, first, 0, NUM_TOKENS)
+    return decode(_next_log_probs(model, params), choose, carry, first, 0, NUM_TOKENS)
 
 
 def _translate(model: Any, params: Any, batch: Pair) -> Any:
     """The most probable token at each step, after reading the sources."""
     carry = model.read(params, batch.sources, batch.source_weights)
+    first, num_tokens = batch.inputs[0], len(batch.inputs)
+    return decode(_next_log_probs(model, params), choose_best, carry, first, 0, num_tokens)
 
+
+def _next_log_probs(model: Any, params: Any) -> NextLogProbs:
     def next_log_probs(carry: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
         log_probs, carry = model.log_probs(params, tokens[None], carry)
         return log_probs[0], carry
 
-    return decode(next_log_probs, choose_best, carry, batch.inputs[0], 0, len(batch.inputs))
+    return next_log_probs
 
 
 def _split(carry: Any, n: int) -> Any:
@@ -133,18 +134,18 @@ def _split(carry: Any, n: int) -> Any:
     )
 
 
-def _scalar(*shape: int) -> jax.ShapeDtypeStruct:
+def _floats(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, np.float32)
 
 
 def _window(num_steps: int, n: int, b: int) -> Window:
     ids = jax.ShapeDtypeStruct((n, num_steps, b), np.int32)
-    weights = _scalar(n, num_steps, b)
+    weights = _floats(n, num_steps, b)
     length = jax.ShapeDtypeStruct((n,), np.int32)
-    return Window(ids, ids, weights, length, Counts(_scalar(n), _scalar(n)))
+    return Window(ids, ids, weights, length, Counts(_floats(n), _floats(n)))
 
 
 def _pair(num_steps: int, n: int, b: int) -> Pair:
     ids = jax.ShapeDtypeStruct((n, num_steps, b), np.int32)
-    weights = _scalar(n, num_steps, b)
-    return Pair(ids, weights, ids, ids, weights, Counts(_scalar(n), _scalar(n)))
+    weights = _floats(n, num_steps, b)
+    return Pair(ids, weights, ids, ids, weights, Counts(_floats(n), _floats(n)))

@@ -69,7 +69,7 @@ class Machine(NamedTuple):
 
 
 MACHINES = (
-    # w_h: as experiments/aot_compile.py finds it in programs for v5e.
+    # w_h: as in the programs for v5e that experiments/aot_compile.py compiles.
     Machine("v5e-8", 8, 197e12, 819e9, 200e9, 1e-6, 2e-6, keeps_w_h=True),
     Machine("v5e-256", 256, 197e12, 819e9, 200e9, 1e-6, 2e-6, keeps_w_h=True),
     Machine("8 H200", 8, 494e12, 4.8e12, 900e9, 5e-6, 10e-6, keeps_w_h=False),
