@@ -21,6 +21,10 @@ def all_products(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
                 yield from all_products(inner)
 
 
-def as_on_tpu(*arguments: Any, default: Callable, **others: Callable) -> Any:
-    """Stands in for `jax.lax.platform_dependent`, to run here what a TPU would."""
-    return others.get("tpu", default)(*arguments)
+def as_on(platform: str) -> Callable[..., Any]:
+    """Stands in for `jax.lax.platform_dependent`, to run here what another platform would."""
+
+    def platform_dependent(*arguments: Any, default: Callable, **others: Callable) -> Any:
+        return others.get(platform, default)(*arguments)
+
+    return platform_dependent

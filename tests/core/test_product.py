@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from awd_jax.core.product import multiply, product
-from tests.products import as_on_tpu
+from tests.products import as_on
 
 X, W = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(((7, 3, 5), (5, 4))))
 
@@ -61,7 +61,7 @@ def test_on_a_tpu_a_single_row_has_idle_ones_beside_it(
     for platform, is_wider in (("cpu", False), ("cuda", False), ("tpu", is_single)):
         program = traced.lower(lowering_platforms=(platform,)).as_text()
         assert ("stablehlo.pad" in program) == is_wider
-    monkeypatch.setattr(jax.lax, "platform_dependent", as_on_tpu)
+    monkeypatch.setattr(jax.lax, "platform_dependent", as_on("tpu"))
     np.testing.assert_allclose(run(a, b), expected, rtol=1e-6)
 
 
