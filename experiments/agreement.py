@@ -1,0 +1,234 @@
+"""What models of one size learn of a grammar that is known: beside its exact bound.
+
+    python experiments/agreement.py --workdir=DIR
+
+Trains each model of agreement_recipe.py on 2 million tokens of the built-in corpus's grammar, which
+it reads once, with several seeds. Each then reads --sentences new ones as one text. Its excess is
+its loss less what the source itself says of that text, in nats a token: 0 is perfect. A site is
+right if the word that agrees is more probable than each form that does not (agreement_sites.py).
+Runs with a result are not run again, and sites that have been counted not counted again. Writes
+results.jsonl, a line for each run, and from it table.md and, with matplotlib, accuracy.png.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
+
+import jax
+import numpy as np
+
+from awd_jax.data.synthetic import english_grammar, tokens_per_sentence
+from awd_jax.models.contract import LanguageModel
+from awd_jax.tasks.model_file import BestModel, load_own_model
+from experiments.agreement_recipe import NAMES
+from experiments.agreement_sites import AGREEING, Sentence, sample_sentences
+from experiments.arguments import at_least, some_of
+from experiments.plot_curves import pyplot
+
+ROOT = Path(__file__).parents[1]
+OUT = Path(__file__).parent / "agreement"
+TOKENS = {"train": 2_000_000, "valid": 20_000, "test": 20_000}
+LENGTH, BATCH = 70, 100  # of a window that is scored
+DEEPEST = 3  # sites that are deeper count as these
+KINDS = tuple(dict.fromkeys(AGREEING.values()))
+
+
+class Text(NamedTuple):
+    """Sentences as a batch of streams, each of which begins after an `<eos>`."""
+
+    inputs: np.ndarray  # [T, B]
+    targets: np.ndarray  # [T, B]; -1 where a stream has ended
+    sites: list[tuple[str, int, int, list[int]]]  # kind and depth, t * B + b, ids of other forms
+    log_prob: float  # by the source, in nats
+
+
+def write_corpus(directory: Path) -> None:
+    """Writes the three splits."""
+    grammar = english_grammar()
+    directory.mkdir(parents=True, exist_ok=True)
+    for index, (split, num_tokens) in enumerate(TOKENS.items()):
+        num = round(num_tokens / tokens_per_sentence(grammar))
+        sentences = sample_sentences(grammar, num, [index])
+        text = "".join(" ".join(s.words) + "\n" for s in sentences)
+        (directory / f"{split}.txt").write_text(text, encoding="utf-8")
+
+
+def train(workdir: Path, corpus: Path, name: str, seed: int) -> None:
+    """Trains a model, or goes on where a run was stopped."""
+    recipe = ROOT / "experiments" / f"agreement_recipe.py:{name}"
+    command = [sys.executable, "-m", "awd_jax.main", f"--config={recipe}", f"--workdir={workdir}"]
+    command += [f"--config.data.dir={corpus}", f"--config.train.seed={seed}"]
+    environment = {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "programs"), **os.environ}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+
+
+def lay_out(sentences: list[Sentence], best: BestModel) -> Text:
+    """Deals the sentences out to the streams in turn."""
+    ids = {token: i for i, token in enumerate(best.vocabulary.tokens)}
+    eos = ids["<eos>"]
+    streams: list[list[int]] = [[eos] for _ in range(BATCH)]
+    sites = []
+    for index, sentence in enumerate(sentences):
+        stream = streams[index % BATCH]
+        for site in sentence.sites:
+            at = (len(stream) - 1 + site.position) * BATCH + index % BATCH
+            others = [ids[word] for word in site.others]
+            sites.append((site.kind, min(site.depth, DEEPEST), at, others))
+        stream += [*(ids[word] for word in sentence.words), eos]
+    num_windows = -(-(max(map(len, streams)) - 1) // LENGTH)
+    tokens = np.full((num_windows * LENGTH + 1, BATCH), -1, np.int32)
+    for column, stream in enumerate(streams):
+        tokens[: len(stream), column] = stream
+    return Text(np.maximum(tokens[:-1], 0), tokens[1:], sites, sum(s.log_prob for s in sentences))
+
+
+def read_text(best: BestModel, text: Text) -> Iterator[np.ndarray]:
+    """The log-probabilities of all tokens, [LENGTH, B, V], window by window."""
+    log_probs = jax.jit(best.model.log_probs)
+    carry = best.model.initial_carry(BATCH)
+    for start in range(0, len(text.inputs), LENGTH):
+        found, carry = log_probs(best.params, text.inputs[start : start + LENGTH], carry)
+        yield np.asarray(found)
+
+
+def examine(workdir: Path, sentences: list[Sentence]) -> dict[str, Any]:
+    """Excess, and [right, all] sites of each kind and depth."""
+    best = load_own_model(workdir, LanguageModel)
+    text = lay_out(sentences, best)
+    by_window = defaultdict(list)
+    for kind, depth, at, others in text.sites:
+        window, within = divmod(at, LENGTH * BATCH)
+        by_window[window].append((kind, depth, within, others))
+    nll = 0.0
+    counts = {kind: [[0, 0] for _ in range(DEEPEST + 1)] for kind in KINDS}
+    for window, log_probs in enumerate(read_text(best, text)):
+        flat = log_probs.reshape(LENGTH * BATCH, -1)
+        targets = text.targets[window * LENGTH : (window + 1) * LENGTH].ravel()
+        (real,) = np.nonzero(targets >= 0)
+        nll -= flat[real, targets[real]].sum(dtype=float)
+        for kind, depth, within, others in by_window[window]:
+            row = flat[within]
+            counts[kind][depth][0] += bool(row[targets[within]] > row[others].max())
+            counts[kind][depth][1] += 1
+    num_tokens = int((text.targets >= 0).sum())
+    return {
+        "parameters": sum(p.size for p in jax.tree.leaves(best.params)),
+        "nll": nll / num_tokens,
+        "source_nll": -text.log_prob / num_tokens,
+        "sites": counts,
+    }
+
+
+def read_results(path: Path) -> list[dict]:
+    """What has been counted so far."""
+    return list(map(json.loads, path.read_text().splitlines())) if path.exists() else []
+
+
+def accuracy(runs: list[dict], kind: str, depth: int) -> float:
+    """Percent, mean over the runs."""
+    pairs = [run["sites"][kind][depth] for run in runs]
+    return 100 * mean(right / number for right, number in pairs)
+
+
+def by_model(results: list[dict]) -> dict[str, list[dict]]:
+    """The runs of each model, from the smallest excess on."""
+    groups = {name: [r for r in results if r["model"] == name] for name in NAMES}
+    return dict(
+        sorted(
+            ((name, runs) for name, runs in groups.items() if runs),
+            key=lambda item: mean(map(excess, item[1])),
+        )
+    )
+
+
+def excess(run: dict) -> float:
+    """Nats a token above the source."""
+    return run["nll"] - run["source_nll"]
+
+
+def make_table(results: list[dict]) -> str:
+    """A row for each model: mean over seeds, and of the excess the range."""
+    depths = [*map(str, range(DEEPEST)), f"{DEEPEST}+"]
+    head = ["model", "parameters", "seeds", "excess"]
+    rows = [[*head, *(f"{kind} {depth}" for kind in KINDS for depth in depths)]]
+    rows.append(["---"] * len(rows[0]))
+    for name, runs in by_model(results).items():
+        values = list(map(excess, runs))
+        cells = [name, f"{runs[0]['parameters']:,}", f"{len(runs)}"]
+        cells.append(f"{mean(values):.4f} ({min(values):.4f}-{max(values):.4f})")
+        for kind in KINDS:
+            cells += [f"{accuracy(runs, kind, depth):.1f}" for depth in range(DEEPEST + 1)]
+        rows.append(cells)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+def draw(results: list[dict], path: Path) -> None:
+    """Draws wrong answers by depth, a panel for each kind."""
+    figure, panels = pyplot().subplots(
+        1, len(KINDS), figsize=(12, 4), sharey=True, layout="constrained"
+    )
+    depths = range(DEEPEST + 1)
+    for kind, axes in zip(KINDS, panels, strict=True):
+        for name, runs in by_model(results).items():
+            wrong = [100 - accuracy(runs, kind, depth) for depth in depths]
+            axes.plot(depths, wrong, marker="o", label=name)
+        axes.set(title=kind, xlabel="depth", xticks=[*depths], ylim=(0, None))
+        axes.grid(alpha=0.3)
+    panels[0].set(ylabel="wrong, percent")
+    panels[0].legend()
+    figure.savefig(path, dpi=120)
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--models", type=some_of(*NAMES), default=NAMES)
+    parser.add_argument("--seeds", type=at_least(1), default=3)
+    parser.add_argument("--sentences", type=at_least(BATCH), default=50_000)
+    parser.add_argument("--out", type=Path, default=OUT)
+    return parser.parse_args(argv)
+
+
+def write(out: Path) -> None:
+    """Writes the table and the picture of the results in a directory."""
+    results = read_results(out / "results.jsonl")
+    table = make_table(results)
+    (out / "table.md").write_text(table, encoding="utf-8")
+    print(table, end="")
+    draw(results, out / "accuracy.png")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Runs and counts what is missing."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "results.jsonl"
+    corpus = (options.workdir / "corpus").absolute()
+    if not (corpus / "test.txt").exists():
+        write_corpus(corpus)
+    done = {(result["model"], result["seed"]) for result in read_results(path)}
+    sentences = sample_sentences(english_grammar(), options.sentences, [len(TOKENS)])
+    for seed in range(options.seeds):
+        for name in options.models:
+            if (name, seed) in done:
+                continue
+            workdir = (options.workdir / f"{name}-{seed}").absolute()
+            if not (workdir / "result.json").exists():
+                train(workdir, corpus, name, seed)
+            result = {"model": name, "seed": seed} | examine(workdir, sentences)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(result) + "\n")
+    write(options.out)
+
+
+if __name__ == "__main__":
+    main(parse_arguments(sys.argv[1:]))
