@@ -1,4 +1,4 @@
-"""A model that is too large for its text, so that it matters what keeps it from learning it by heart.
+"""A model that is too large for its text, so that what keeps it from learning it by heart matters.
 
 An AWD-LSTM with 60,000 tokens of the built-in corpus, whose exact perplexity is known. What it has
 not said is as in ptb.py.

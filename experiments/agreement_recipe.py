@@ -1,6 +1,7 @@
-"""Recipes of one size for every kind of language model: --config=experiments/agreement_recipe.py:gru
+"""Every kind of language model at one size, as in --config=experiments/agreement_recipe.py:gru.
 
-About 93,500 parameters each, trained by Adam on a text that is read once, without dropout.
+About 93,500 parameters each, trained by Adam on a text that is read once, without dropout, at the
+better of the rates 0.003 and 0.01 (by valid, with seed 0).
 """
 
 from ml_collections import ConfigDict
@@ -20,6 +21,7 @@ RECURRENT = {
 }
 TRANSFORMERS = {"transformer": 192, "transformer_xl": 168}  # inner_dim
 NAMES = (*RECURRENT, *TRANSFORMERS)
+FAST = ("lstm", "qrnn")  # learn at the higher rate
 
 
 def get_config(name: str = "lstm") -> ConfigDict:
@@ -32,7 +34,7 @@ def get_config(name: str = "lstm") -> ConfigDict:
         if field.endswith("_rate"):
             config.model[field] = 0.0
     config.optimizer.name = "adam"
-    config.optimizer.learning_rate = 3e-3
+    config.optimizer.learning_rate = 0.01 if name in FAST else 0.003
     config.optimizer.max_grad_norm = 1.0
     config.optimizer.weight_decay = 0.0
     config.optimizer.schedule = "cosine"
@@ -57,7 +59,7 @@ def recurrent(name: str) -> ConfigDict:
 
 
 def transformer(name: str) -> ConfigDict:
-    """The fields of three layers of attention, which see the window before too, or just their own."""
+    """The fields of three layers of attention, which see the window before too or only theirs."""
     model = models.transformer()
     model.embed_dim, model.num_layers, model.num_heads, model.head_dim = 48, 3, 4, 12
     model.inner_dim = TRANSFORMERS[name]

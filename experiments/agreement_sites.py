@@ -50,11 +50,10 @@ class Phrase:
 def sample_sentences(grammar: Grammar, num: int, seed: list[int]) -> list[Sentence]:
     """Draws independent sentences."""
     random = np.random.default_rng(seed)
-    bounds = {s: [*accumulate(rule.prob for rule in grammar[s][:-1])] for s in grammar}
-    return [sample(grammar, bounds, random) for _ in range(num)]
+    return [sample(grammar, random) for _ in range(num)]
 
 
-def sample(grammar: Grammar, bounds: dict, random: np.random.Generator) -> Sentence:
+def sample(grammar: Grammar, random: np.random.Generator) -> Sentence:
     """Draws a sentence, as `awd_jax.data.synthetic` does, and follows its subjects."""
     words, sites, log_prob = [], [], 0.0
     mentions: list[tuple[int, int]] = []  # position and depth of each
@@ -64,7 +63,8 @@ def sample(grammar: Grammar, bounds: dict, random: np.random.Generator) -> Sente
         if symbol not in grammar:
             words.append(symbol)
             continue
-        index = bisect(bounds[symbol], random.random())
+        *bounds, _ = accumulate(rule.prob for rule in grammar[symbol])
+        index = bisect(bounds, random.random())
         log_prob += math.log(grammar[symbol][index].prob)
         category = symbol.partition("[")[0]
         if category in AGREEING:
