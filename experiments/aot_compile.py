@@ -30,8 +30,9 @@ os.environ |= {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "true",
-    # Without a GPU no kernel can be chosen by its time.
-    "XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0",
+    # Without a GPU no kernel can be chosen by its time, and no sort asked for the room it needs.
+    "XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0"
+    " --xla_gpu_enable_cub_radix_sort=false",
 } | os.environ
 
 import jax
