@@ -47,6 +47,9 @@ _HOLDERS = (
     *(_CONFIG, _WORKDIR, _TASK),
     *(_DISTRIBUTED, _ADDRESS, _NUM_PROCESSES, _PROCESS_ID, _START_TIMEOUT, _HEARTBEAT_TIMEOUT),
 )
+# The directory that has configs/: where pyproject.toml installs it, or the checkout.
+_INSTALLED = Path(__file__).parent / "recipes"
+_ROOT = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1]
 _HELP = frozenset(("--help", "-help", "-h", "-?", "--helpshort", "--helpfull", "--helpxml"))
 
 
@@ -80,14 +83,17 @@ def _load(argv: Sequence[str]) -> tuple[list[str], Any]:
     While that file runs, its checkout and that of this package come first on the import path, so a
     recipe finds its neighbours (`from configs import default`) from any directory, even from one
     that has its own `configs`.
+
+    Raises:
+      InputError: the flags, or the file of --config, are wrong.
     """
     argv = list(argv)
-    places = [Path(__file__).parents[1]]
+    places = [_ROOT]
     for index, argument in enumerate(argv):
         name, is_given, value = argument.lstrip("-").partition("=")
         at = index if is_given else index + 1
         if index and name == "config" and at < len(argv):
-            value = os.path.expanduser(value if is_given else argv[at])  # noqa: PTH111
+            value = _find_recipe(value if is_given else argv[at])
             argv[at] = f"--config={value}" if is_given else value
             places.insert(0, Path(value.partition(":")[0]).absolute().parent.parent)
     sys.path[:0] = map(str, places)
@@ -99,6 +105,36 @@ def _load(argv: Sequence[str]) -> tuple[list[str], Any]:
         raise _explain(error) from error
     finally:
         del sys.path[: len(places)]
+
+
+def _find_recipe(value: str) -> str:
+    """The value of --config; a recipe of this package stands for a file that is not there.
+
+    Raises:
+      InputError: there is neither.
+    """
+    path, colon, variant = os.path.expanduser(value).partition(":")  # noqa: PTH111
+    if not os.path.exists(path):  # noqa: PTH110, that of Path raises where a look is denied
+        name = Path(path).as_posix()
+        if name not in _recipes():
+            rule = "is no file, and no recipe of this package"
+            raise InputError(f"--config={path}", rule, "--help lists the recipes")
+        output.note(f"awd_jax: {path} is not here: the recipe is {_ROOT / name}")
+        path = str(_ROOT / name)
+    return path + colon + variant
+
+
+def _recipes() -> dict[str, str]:
+    """The first line of each recipe of this package, by its name: configs/ptb.py."""
+    texts = {
+        f"configs/{path.name}": path.read_text(encoding="utf-8")
+        for path in sorted(_ROOT.glob("configs/*.py"))
+    }
+    return {
+        name: text.splitlines()[0].strip('"')
+        for name, text in texts.items()
+        if "def get_config(" in text
+    }
 
 
 def _silence_libraries() -> None:
@@ -175,11 +211,14 @@ def _explain(error: BaseException) -> InputError:
 
 
 def _print_help() -> None:
-    """Prints the tasks, the flags and every config field with its rule."""
+    """Prints the tasks, the recipes, the flags and every config field with its rule."""
     output.say("python -m awd_jax.main --config=FILE [--task=TASK] [--workdir=DIR] [--config.X=Y]")
     output.say("\nTasks:")
     for name, function in TASKS.items():
         output.say(f"  {name:<14} {_first_sentence(function)}")
+    output.say(f"\nRecipes, in {_ROOT}:")
+    for name, line in _recipes().items():
+        output.say(f"  {name:<36} {line}")
     output.say("\nFlags:")
     for holder in _HOLDERS:
         output.say(f"  --{holder.name:<22} {flags.FLAGS[holder.name].help}")

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 MARKDOWN = [str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("docs/*.md"))]
-MARKDOWN += ["README.md", "experiments/README.md"]
+MARKDOWN += ["README.md", "CONTRIBUTING.md", "experiments/README.md"]
 SCRIPTS = [str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("experiments/*.py"))]
 DOCUMENTS = [*MARKDOWN, *SCRIPTS, "awd_jax/main.py"]
 MAIN = ["-m", "awd_jax.main"]

@@ -18,7 +18,8 @@ SMOKE = f"--config={ROOT}/configs/quickstart.py:smoke"
 
 BAD_INPUTS = {
     "no config": ([], "--config: is missing"),
-    "no such config": (["--config=configs/none.py"], "configs/none.py"),
+    "no such config": (["--config=configs/none.py"], "configs/none.py: is no file, and no recipe"),
+    "no recipe, but its fields": (["--config=configs/models.py:smoke"], "configs/models.py: is no"),
     "unknown variant": ([f"{PTB}:tiny"], "'tiny'"),
     "unknown flag": ([SMOKE, "--confg=1"], "Did you mean: config"),
     "unknown field": ([SMOKE, "--config.optimizer.learning_rat=1"], "learning_rate"),
@@ -110,8 +111,11 @@ def test_a_config_that_gives_none_is_named_in_one_line(body, tmp_path):
 def test_a_recipe_is_found_though_a_directory_has_configs_of_its_own(tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "__init__.py").touch()
-    _, err = start([SMOKE, "--task=evaluate"], tmp_path).communicate(timeout=SECONDS)
-    assert "train first" in err
+    recipe = "configs/quickstart.py"
+    process = start([f"--config={recipe}:smoke", "--task=evaluate"], tmp_path)
+    note, error = process.communicate(timeout=SECONDS)[1].splitlines()
+    assert note == f"awd_jax: {recipe} is not here: the recipe is {ROOT}/{recipe}"
+    assert "train first" in error
 
 
 def test_the_default_workdir_is_named_by_the_config(tmp_path):
