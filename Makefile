@@ -15,7 +15,7 @@ NUMBERS = tests/core tests/models tests/train tests/tasks \
 # An older machine, to which XLA can be held on x86; --xla_cpu_max_isa=AVX2 is another one.
 MACHINE ?= $(if $(filter x86_64 amd64,$(shell uname -m)),--xla_cpu_max_isa=SSE4_2)
 
-.PHONY: run check test test-machines lint clean
+.PHONY: run check test test-machines lint docs clean
 
 # XLA on a CPU takes hundreds of MiB from the system in each step and gives them back. In huge pages
 # that saves a tenth of a step, where the kernel has transparent huge pages at `madvise`. Only glibc
@@ -40,10 +40,18 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The theme warns of a mkdocs 2 that it does not take.
+docs: $(VENV)/.docs  ## The site of docs/, in site/.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

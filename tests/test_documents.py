@@ -15,8 +15,12 @@ import jax
 import numpy as np
 import pytest
 
+from awd_jax.core.cells import CELLS
+from awd_jax.core.heads import HEADS
+from awd_jax.models import MODELS
 from awd_jax.recipe import MODEL_RULES, rules_of
 from awd_jax.tasks import TASKS
+from awd_jax.train import PROBLEMS
 from tests import documents
 from tests.documents import DOCUMENTS, MAIN, MARKDOWN, ROOT, START, commands, fences, read, units
 
@@ -87,6 +91,10 @@ def test_no_command_is_overlooked():
     assert not [c for c in ALL if "$" in " ".join(c.words)], "a variable that FILLED lacks"
 
 
+def snippets(document: str) -> list[str]:
+    return [code for language, code in fences(read(document)) if language == "python"]
+
+
 def pieces(document: str) -> list[str]:
     return [piece for unit in units(read(document)) for piece in unit]
 
@@ -142,7 +150,7 @@ def test_files_and_folders(document):
     named = {p for p in pieces(document) if re.fullmatch(rf"{path}/|{path}\.(?:py|md|png)", p)}
     named |= {p for p in pieces(document) if "/" in p and re.fullmatch(path, p)}
     named |= set(re.findall(r"\]\(([^)#:]+)\)", read(document)))
-    assert named, document
+    assert named or document.startswith("docs/api_"), document
     for name in named - MADE:
         assert name.startswith("runs/") or find(document, name), f"{document}: {name}"
 
@@ -159,12 +167,10 @@ def test_functions_of_modules():
 
 def test_modules_and_snippets():
     """Each snippet of Python is Python, and what it takes from packages is in them."""
-    snippets = [
-        code for d in MARKDOWN for language, code in fences(read(d)) if language == "python"
-    ]
-    assert len(snippets) >= 2
+    codes = [code for document in MARKDOWN for code in snippets(document)]
+    assert len(codes) >= 2
     names = {piece for piece in pieces("README.md") if re.fullmatch(r"awd_jax(\.\w+)+", piece)}
-    for node in (node for code in snippets for node in ast.walk(ast.parse(code))):
+    for node in (node for code in codes for node in ast.walk(ast.parse(code))):
         match node:
             case ast.ImportFrom(module=module, names=imported):
                 names |= {f"{module}.{alias.name}" for alias in imported}
@@ -179,11 +185,44 @@ def test_modules_and_snippets():
         try:
             pkgutil.resolve_name(name)
         except (ImportError, AttributeError) as error:
-            raise AssertionError(f"README.md: {name}: {error}") from error
+            raise AssertionError(f"a snippet: {name}: {error}") from error
+
+
+@pytest.fixture
+def tables():
+    """The tables of parts, from which rows that a test adds are taken out again."""
+    rows = [(table, dict(table)) for table in (CELLS, HEADS, MODELS, PROBLEMS)]
+    yield
+    for table, before in rows:
+        table.clear()
+        table.update(before)
+
+
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize("document", [d for d in MARKDOWN if d != "README.md" and snippets(d)])
+def test_the_snippets_of_a_page_run(document, tmp_path, monkeypatch):
+    """One after the other, in a directory of their own."""
+    monkeypatch.chdir(tmp_path)
+    run = {"__name__": "page"}
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam promotes silently
+        for code in snippets(document):
+            exec(code, run)
+
+
+def test_the_site_has_each_page_and_each_module_of_core():
+    config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    in_nav = re.findall(r"^ +- .*: (\S+\.md)$", config, re.MULTILINE)
+    assert sorted(in_nav) == sorted([d.removeprefix("docs/") for d in MARKDOWN if d != "README.md"])
+    described = re.findall(r"^::: (\S+)$", "\n".join(map(read, MARKDOWN)), re.MULTILINE)
+    core = {f"awd_jax.core.{p.stem}" for p in (ROOT / "awd_jax/core").glob("[a-z]*.py")}
+    assert core <= set(described)
+    assert len(described) == len(set(described))
+    for name in described:
+        pkgutil.resolve_name(name)
 
 
 def test_the_readmes_snippet_trains():
-    (snippet,) = (code for language, code in fences(read("README.md")) if language == "python")
+    (snippet,) = snippets("README.md")
     run = {}
     exec(snippet, run)
     assert run["score"].nll / run["window"].counts.tokens < 0.5 * math.log(9)

@@ -85,11 +85,13 @@ RNN = Equations(1, 0, _rnn_activate, _rnn_update, _rnn_pull_back)
 
 
 def gru(backend: Backend = "fast") -> Cell:
-    """Returns the GRU as torch and cuDNN define it; its gates are stored in the order r, z, n.
+    """Returns the GRU as torch and cuDNN define it.
 
-    r, z = sigmoid(x @ w_x + b_x + h @ w_h + b_h)
-    n = tanh(x @ w_x + b_x + r * (h @ w_h + b_h))
-    h' = (1 - z) * n + z * h
+        r, z = sigmoid(x @ w_x + b_x + h @ w_h + b_h)
+        n = tanh(x @ w_x + b_x + r * (h @ w_h + b_h))
+        h' = (1 - z) * n + z * h
+
+    Its gates are stored in the order r, z, n.
     """
     return gated_cell(GRU, init_h_state, gated_unroll(GRU, backend))
 

@@ -82,8 +82,8 @@ def lstm(
 ) -> Cell:
     """Returns the LSTM; its gates are stored in the order i, f, g, o.
 
-    i, f, o = sigmoid(...),  g = tanh(...)  of  x @ w_x + b_x + h @ w_h + b_h
-    c' = f * c + i * g,  h' = o * tanh(c')
+        i, f, o = sigmoid(...),  g = tanh(...)  of  x @ w_x + b_x + h @ w_h + b_h
+        c' = f * c + i * g,  h' = o * tanh(c')
 
     Args:
       backend: how it is unrolled over time.

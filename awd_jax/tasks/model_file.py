@@ -101,7 +101,7 @@ def _load(
         with processes.together():
             group = model_of(fields)
         # Tasks compute in float32, the dtype of the parameters, whatever dtype training used.
-        sizes: dict[str, Any] = {"dtype": None}
+        sizes: dict[str, Any] = {"dtype": None} if "dtype" in group else {}
         if source_tokens:
             sizes["source_vocab_size"] = len(source_tokens)
         if labels:

@@ -48,7 +48,8 @@ def make_model(config: ConfigDict, vocab_size: int, **others: Any) -> Any:
     if fields["name"] == "bits":
         del fields["name"]
         return BitModel(input_dim=fields.pop("source_vocab_size"), output_dim=vocab_size, **fields)
-    if fields["cutoffs"] and fields["cutoffs"][-1] >= vocab_size:
+    # A model without heads has no such field.
+    if "cutoffs" in fields and max(fields["cutoffs"], default=0) >= vocab_size:
         raise InputError(
             f"config.model.cutoffs = {fields['cutoffs']}",
             f"must lie below the {vocab_size:,} kinds of tokens",
