@@ -30,6 +30,13 @@ def classify(config: ConfigDict, workdir: Path) -> None:
             "give the config of a classifier, and the --workdir of its language model",
         )
     best = load_own_model(workdir, LanguageModel)
+    base_name = best.fields["model.name"]
+    if base_name != "recurrent":
+        raise InputError(
+            f"workdir {workdir} with model.name = {base_name}",
+            "must be that of a recurrent language model",
+            "give another --workdir",
+        )
     check_structure(f"workdir {workdir}", {**best.fields, "model.name": config.model.name}, config)
     with processes.together():
         problem = labels_problem(config, best.vocabulary)

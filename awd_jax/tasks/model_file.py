@@ -85,7 +85,8 @@ def load_own_model(workdir: Path, contract: type[Any]) -> BestModel:
     def own(fields: dict[str, Any]) -> ConfigDict:
         group = {n.removeprefix("model."): v for n, v in fields.items() if n.startswith("model.")}
         tuples = {n: tuple(v) if isinstance(v, list) else v for n, v in group.items()}
-        return ConfigDict(tuples | {"backend": "auto"})
+        # How a layer is unrolled is no part of what a run is; a model without cells has no choice.
+        return ConfigDict(tuples | ({"backend": "auto"} if "cell" in tuples else {}))
 
     return _load(workdir, contract, own)
 

@@ -10,7 +10,7 @@ from awd_jax.errors import InputError
 from awd_jax.models.contract import Classifier, LanguageModel
 from awd_jax.tasks import TASKS
 from awd_jax.tasks.model_file import load_best_model, load_own_model
-from configs import ulmfit_small
+from configs import ptb_small_transformer, ulmfit_small
 from tests.tasks.saved_model import TOKENS, save_model
 from tests.tasks.saved_model import make_config as make_base_config
 
@@ -68,6 +68,15 @@ def test_results_have_measures_and_confusion(trained):
     assert result["test_f1"] == np.mean(2 * right / sizes)
     TASKS["evaluate"](config, path / config.name)
     assert json.loads((path / config.name / "evaluate.json").read_text()) == result
+
+
+def test_an_encoder_that_is_not_recurrent_is_refused(tmp_path):
+    base = ptb_small_transformer.get_config("smoke")
+    save_model(base, tmp_path)
+    best = load_own_model(tmp_path, LanguageModel)
+    assert best.model.embed_dim == base.model.embed_dim
+    with pytest.raises(InputError, match=r"model\.name = transformer: must be that of a recurrent"):
+        TASKS["classify"](make_config(tmp_path), tmp_path)
 
 
 def predict(config, path, text, capsys, **options):
