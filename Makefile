@@ -10,8 +10,8 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 QUICK = tests/core tests/models/test_recurrent.py tests/models/test_golden.py \
 	tests/data/test_windows.py tests/run/test_replicas.py tests/train/test_optimizer.py
 # What computes, not what asks only that a task runs.
-NUMBERS = tests/core tests/models tests/train tests/tasks \
-	$(addprefix --ignore=tests/tasks/test_,tasks.py stages.py interchange.py generate.py)
+NUMBERS = tests/core tests/models tests/train \
+	$(patsubst %,tests/tasks/test_%.py,cache_pass dynamic_pass lines)
 # An older machine, to which XLA can be held on x86; --xla_cpu_max_isa=AVX2 is another one.
 MACHINE ?= $(if $(filter x86_64 amd64,$(shell uname -m)),--xla_cpu_max_isa=SSE4_2)
 
