@@ -20,7 +20,7 @@ from statistics import mean
 sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 from experiments.arguments import at_least, counts
-from experiments.plot_curves import pyplot
+from experiments.pictures import pyplot
 
 ROOT = Path(__file__).parents[1]
 ONE_RATE = ("--config.optimizer.thaw_epochs=0", "--config.optimizer.layer_rate_factor=1.0")
