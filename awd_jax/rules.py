@@ -60,6 +60,10 @@ COUNT = Rule("must be a whole number in [1, 2**31)", lambda v: is_int(v) and 1 <
 COUNT_OR_0 = Rule("must be a whole number in [0, 2**31)", lambda v: is_int(v) and 0 <= v < 2**31)
 SHARE = Rule("must be a number in [0, 1), below 1 in float32 too", _is_below_1)
 PATH = Rule(PATH_RULE, lambda v: isinstance(v, str) and is_local(v))
+PATHS = Rule(
+    "must be paths on this machine with commas between them",
+    lambda v: isinstance(v, str) and all(map(is_local, v.split(","))),
+)
 SEED = Rule(  # jax wraps larger seeds into this range
     "must be a whole number in [0, 2**32)", lambda v: is_int(v) and 0 <= v < 2**32
 )

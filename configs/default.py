@@ -145,6 +145,9 @@ def get_config(variant: str = "") -> ConfigDict:
     align.input = ""  # a text file; each line a source, or a source, a tab and its target
     align.num_pairs = 4  # draw this many of the first lines
 
+    config.plot = plot = ConfigDict()
+    plot.also = ""  # workdirs of other runs to draw, with commas between them
+
     config.import_model = import_model = ConfigDict()
     import_model.path = ""  # weights: .safetensors, or a state_dict saved by torch
     # Its tokens in the order of their ids: a JSON list, a text file with one per line, or the

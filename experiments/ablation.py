@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 import numpy as np
 
 from experiments.arguments import at_least, file, some_of
-from experiments.plot_curves import pyplot
+from experiments.logs import read_lines
+from experiments.pictures import pyplot
 
 ROOT = Path(__file__).parents[1]
 OUT = Path(__file__).parent / "ablation"
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace, name: str, seed: int) -> dict[str, float]:
 
 def read_results(path: Path) -> list[dict]:
     """The runs so far."""
-    return list(map(json.loads, path.read_text().splitlines())) if path.exists() else []
+    return read_lines(path) if path.exists() else []
 
 
 def changes(results: list[dict], name: str) -> list[float]:

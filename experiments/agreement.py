@@ -32,7 +32,8 @@ from awd_jax.tasks.model_file import BestModel, load_own_model
 from experiments.agreement_recipe import NAMES
 from experiments.agreement_sites import AGREEING, Sentence, sample_sentences
 from experiments.arguments import at_least, some_of
-from experiments.plot_curves import pyplot
+from experiments.logs import read_lines
+from experiments.pictures import pyplot
 
 ROOT = Path(__file__).parents[1]
 OUT = Path(__file__).parent / "agreement"
@@ -130,7 +131,7 @@ def examine(workdir: Path, sentences: list[Sentence]) -> dict[str, Any]:
 
 def read_results(path: Path) -> list[dict]:
     """What has been counted so far."""
-    return list(map(json.loads, path.read_text().splitlines())) if path.exists() else []
+    return read_lines(path) if path.exists() else []
 
 
 def accuracy(runs: list[dict], kind: str, depth: int) -> float:

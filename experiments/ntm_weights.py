@@ -31,7 +31,7 @@ from awd_jax.tasks.model_file import BestModel, load_best_model
 from awd_jax.train.bits import make_measure
 from configs import ntm_copy
 from experiments.arguments import at_least, counts
-from experiments.plot_curves import pyplot
+from experiments.pictures import pyplot
 
 
 def read_config(workdir: Path) -> ConfigDict:

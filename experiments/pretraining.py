@@ -20,7 +20,8 @@ from statistics import mean
 sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 from experiments.arguments import at_least, counts
-from experiments.plot_curves import pyplot
+from experiments.logs import read_lines
+from experiments.pictures import pyplot
 
 ROOT = Path(__file__).parents[1]
 ONE_RATE = ("--config.optimizer.thaw_epochs=0", "--config.optimizer.layer_rate_factor=1.0")
@@ -66,35 +67,56 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(options: argparse.Namespace) -> None:
-    """Runs what has not been run, writes the table, and draws it."""
-    if not (options.workdir / "lm" / "result.json").exists():
-        run("quickstart", "train", options.workdir / "lm", "--config.train.num_samples=0")
-    found = {
-        start: [
-            [accuracy(options, start, n, seed) for seed in range(options.seeds)]
-            for n in options.labels
-        ]
-        for start in STARTS
-    }
-    columns = ["start", *(f"{n:,} labels" for n in options.labels)]
+Found = dict[str, dict[int, list[float]]]  # accuracies by start and number of labels
+
+
+def read_results(path: Path) -> Found:
+    """The accuracies in a results.jsonl, whose runs are named START-LABELS-SEED."""
+    found: Found = {start: {} for start in STARTS}
+    for result in read_lines(path):
+        if result["run"] != "lm":
+            start, num_labels, _ = map(int, result["run"].split("-"))
+            of_start = found[[*STARTS][start]]
+            of_start.setdefault(num_labels, []).append(100 * result["test_accuracy"])
+    return {start: dict(sorted(by_number.items())) for start, by_number in found.items()}
+
+
+def write(found: Found, out: Path) -> None:
+    """Writes the table, prints it, and draws it."""
+    labels = list(next(iter(found.values())))
+    columns = ["start", *(f"{n:,} labels" for n in labels)]
     rows = [columns, ["---"] * len(columns)]
     for start, by_number in found.items():
-        cells = (f"{mean(v):.2f} ({min(v):.2f}-{max(v):.2f})" for v in by_number)
+        cells = (f"{mean(v):.2f} ({min(v):.2f}-{max(v):.2f})" for v in by_number.values())
         rows.append([start, *cells])
     table = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "table.md").write_text(table, encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "table.md").write_text(table, encoding="utf-8")
     print(table, end="")
     figure, axes = pyplot().subplots(figsize=(6, 4), layout="constrained")
     for start, by_number in found.items():
-        (line,) = axes.plot(options.labels, list(map(mean, by_number)), marker="o", label=start)
-        lowest, highest = list(map(min, by_number)), list(map(max, by_number))
-        axes.fill_between(options.labels, lowest, highest, color=line.get_color(), alpha=0.2)
+        values = list(by_number.values())
+        (line,) = axes.plot(labels, list(map(mean, values)), marker="o", label=start)
+        lowest, highest = list(map(min, values)), list(map(max, values))
+        axes.fill_between(labels, lowest, highest, color=line.get_color(), alpha=0.2)
     axes.set(xlabel="labelled documents", ylabel="accuracy on test, percent", xscale="log")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(options.out / "curves.png", dpi=120)
+    figure.savefig(out / "curves.png", dpi=120)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Runs what has not been run, and writes what was found."""
+    if not (options.workdir / "lm" / "result.json").exists():
+        run("quickstart", "train", options.workdir / "lm", "--config.train.num_samples=0")
+    found = {
+        start: {
+            n: [accuracy(options, start, n, seed) for seed in range(options.seeds)]
+            for n in options.labels
+        }
+        for start in STARTS
+    }
+    write(found, options.out)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 from experiments.arguments import directory_with
-from experiments.plot_curves import pyplot, read_epochs
+from experiments.logs import read_epochs, read_seconds
+from experiments.pictures import pyplot
 
 MEASURE = "exact_match"
 # Percent, of the book Deep Learning from Scratch 2 (over 80: its words) or logs of its code.
@@ -65,7 +66,6 @@ def read_run(workdir: Path) -> Run:
         sys.exit(f"{workdir}: must be named NAME-SEED")
     epochs = read_epochs(workdir)
     config = json.loads((workdir / "config.json").read_text())
-    timing = map(json.loads, (workdir / "timing.jsonl").read_text().splitlines())
     log = workdir / "log.txt"
     counted = re.search(r"^([\d,]+) parameters", log.read_text(), re.M) if log.exists() else None
     result = workdir / "result.json"
@@ -80,7 +80,7 @@ def read_run(workdir: Path) -> Run:
         valid=[100 * epoch[f"valid_{MEASURE}"] for epoch in epochs],
         best=best["epoch"],
         test=100 * json.loads(result.read_text())[f"test_{MEASURE}"] if result.exists() else None,
-        seconds=[line["train_seconds"] + line["valid_seconds"] for line in timing],
+        seconds=read_seconds(workdir),
     )
 
 

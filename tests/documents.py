@@ -31,6 +31,7 @@ FILLED = {
     r"\bOUT\.png\b": "CORPUS/out.png",
     r"\bWORKDIR \[WORKDIR \.\.\.\]": "experiments/ptb_small experiments/quickstart",
     r"\bruns/benchmark/benchmark\.json\b": "experiments/benchmark/benchmark.json",
+    r"\bruns/ptb_small/config\.json\b": "experiments/seq2seq/addition-0/config.json",
     r"\bFIRST\b": "localhost",
 }
 

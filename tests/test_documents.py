@@ -25,6 +25,7 @@ from tests import documents
 from tests.documents import DOCUMENTS, MAIN, MARKDOWN, ROOT, START, commands, fences, read, units
 
 FOLDERS = ("awd_jax", "configs", "docs", "experiments", "tests")
+FILE_ENDS = r"(?:txt|tsv|png|svg|source|target|jsonl?)$"
 MADE = {"tensorboard/", "checkpoints/"}  # by a run, in its workdir
 WRONG = """
 `python -m awd_jax.main --config=configs/none.py`, `python -m awd_jax.main --confg=configs/ptb.py`,
@@ -33,7 +34,7 @@ WRONG = """
 - `python experiments/benchmark.py`, `--parts=stop`, `--speed=1`, `--sped`, `--torch-python=a/b`
 - `python experiments/epoch_overhead.py --epochs=3`, `python experiments/none.py`
 
-    python -m experiments.plot_curves curve.png none
+    python -m experiments.seq2seq_table none
 """
 
 
@@ -120,7 +121,9 @@ def test_fields(document):
     """`train.batch_size`, `config.cache`, and `method=greedy` for a field of any group."""
     groups = {name.split(".")[0] for name in RULES}
     for piece in pieces(document):
-        name = re.fullmatch(r"(?:config\.)?(\w+)\.(?!txt$|tsv$|source$|target$|jsonl?$)\w+", piece)
+        name = re.fullmatch(
+            r"(?:config\.)?(\w+)\.(?!txt$|tsv$|png$|svg$|source$|target$|jsonl?$)\w+", piece
+        )
         if name and name[1] in groups:
             assert piece.removeprefix("config.") in RULES, f"{document}: {piece}"
         group = re.fullmatch(r"config\.(?!json$)(\w+)", piece)

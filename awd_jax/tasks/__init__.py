@@ -9,6 +9,7 @@ from awd_jax.tasks.export_model import export_model
 from awd_jax.tasks.finetune import finetune
 from awd_jax.tasks.generate import generate
 from awd_jax.tasks.import_model import import_model
+from awd_jax.tasks.plot import plot
 from awd_jax.tasks.predict import predict
 from awd_jax.tasks.score import score
 from awd_jax.tasks.train import train
@@ -26,6 +27,7 @@ TASKS = {
     "score": score,
     "translate": translate,
     "align": align,
+    "plot": plot,
     "cache": cache,
     "dynamic": dynamic,
     "tune_cache": tune_cache,

@@ -1,7 +1,5 @@
 """Draws which tokens of a source each token of its target attends to."""
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +10,12 @@ from ml_collections import ConfigDict
 from awd_jax import output
 from awd_jax.data.text import string_text, text_lines
 from awd_jax.data.vocabulary import EOS
-from awd_jax.errors import InputError, StorageError
-from awd_jax.files import local_path, read_text, whole_file
+from awd_jax.errors import InputError
+from awd_jax.files import local_path, read_text
 from awd_jax.models.contract import Translator
 from awd_jax.tasks.lines import encode_line
 from awd_jax.tasks.model_file import BestModel, load_best_model
+from awd_jax.tasks.pictures import load_figure, save_figure
 from awd_jax.tasks.translate import read_source
 from awd_jax.tasks.translation import LineTranslator, check_attention
 
@@ -42,7 +41,7 @@ def align(config: ConfigDict, workdir: Path) -> None:
         it has no attention, or the file cannot be read or has a line that cannot be a source.
       StorageError: a picture cannot be written.
     """
-    draw = _load_matplotlib()
+    figure_class = load_figure("align")
     best = load_best_model(config, workdir, Translator)
     check_attention(config, "--task=align")
     name = config.align.input
@@ -62,11 +61,7 @@ def align(config: ConfigDict, workdir: Path) -> None:
         raise InputError(name, "is empty", "give it at least one line")
     for number, pair in enumerate(pairs, 1):
         picture = workdir / f"align-{number}.png"
-        try:
-            with whole_file(picture) as file:
-                draw(pair, file)
-        except OSError as error:
-            raise StorageError(str(picture), error) from error
+        save_figure(_draw(figure_class, pair), picture)
         output.say(str(picture))
 
 
@@ -91,30 +86,14 @@ def _tokens(place: str, level: str, line: str) -> list[str]:
     return next(text_lines(string_text(place, level, line)))
 
 
-def _load_matplotlib() -> Callable[[Aligned, Any], None]:
-    """Returns the function that draws.
-
-    Raises:
-      InputError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        fix = "install it: pip install '.[plot]'"
-        raise InputError("--task=align", "needs matplotlib", fix) from error
-
-    def draw(pair: Aligned, file: Any) -> None:
-        height, width = pair.attention.shape
-        sides = (min(2 + INCHES * width, MOST_INCHES), min(1 + INCHES * height, MOST_INCHES))
-        figure = Figure(sides, layout="constrained")
-        axes = figure.subplots()
-        axes.imshow(pair.attention, cmap="Greys", vmin=0, vmax=1)
-        # A token may hold "$", which would begin a formula.
-        axes.set_xticks(range(width), pair.source, rotation=90, parse_math=False)
-        axes.set_yticks(range(height), pair.target, parse_math=False)
-        axes.xaxis.tick_top()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a font that lacks a character shows a box
-            figure.savefig(file, format="png")
-
-    return draw
+def _draw(figure_class: type[Any], pair: Aligned) -> Any:
+    height, width = pair.attention.shape
+    sides = (min(2 + INCHES * width, MOST_INCHES), min(1 + INCHES * height, MOST_INCHES))
+    figure = figure_class(sides, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(pair.attention, cmap="Greys", vmin=0, vmax=1)
+    # A token may hold "$", which would begin a formula.
+    axes.set_xticks(range(width), pair.source, rotation=90, parse_math=False)
+    axes.set_yticks(range(height), pair.target, parse_math=False)
+    axes.xaxis.tick_top()
+    return figure

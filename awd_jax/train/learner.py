@@ -13,7 +13,7 @@ from awd_jax.core.ntasgd import observe
 from awd_jax.models.contract import Model
 from awd_jax.run.replicas import Replicas
 from awd_jax.train.groups import group_rates, num_groups
-from awd_jax.train.optimizer import learning_rate, make_optimizer
+from awd_jax.train.optimizer import learning_rate, make_optimizer, rate_schedule
 from awd_jax.train.state import TrainState, init_state, zero_totals
 from awd_jax.train.step import STATE_AXES, TRAIN_AXES, Regularisers, make_train_step
 
@@ -41,6 +41,7 @@ class Learner:
         self._optimizer = make_optimizer(
             config.optimizer, is_finetuning, self._num_groups, num_updates
         )
+        self._schedule = rate_schedule(config.optimizer, num_updates)
         regularisers = Regularisers(
             config.train.activation_reg, config.train.temporal_activation_reg
         )
@@ -68,6 +69,11 @@ class Learner:
     def put(self, state: TrainState) -> TrainState:
         """Puts a state where the steps expect it; needed for any state that no step returned."""
         return self._replicas.put(state, STATE_AXES, donate=True)
+
+    def last_rate(self, step: int, epoch: int, num_plateaus: int) -> float:
+        """Returns the rate of the latest of `step` updates, for a whole window."""
+        rate = learning_rate(self._config.optimizer, epoch, self._batch_size, num_plateaus)
+        return rate * float(self._schedule(step - 1))
 
     def step(
         self, state: TrainState, plan: Plan, position: int, epoch: int, num_plateaus: int = 0

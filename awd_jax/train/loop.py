@@ -143,8 +143,8 @@ class Trainer:
                     break  # _finish_epoch logs and saves
                 if done % config.log_steps == 0:
                     check_steps(state, epoch, done)
-                    values = means(state.totals)
-                    self._report.metrics(int(state.step), {"epoch": epoch, **values})
+                    values = self._values(state, epoch)
+                    self._report.metrics(int(state.step), values)
                     bar.set_postfix_str(self._problem.describe_nll(values["train_nll"]))
                 if self._agreement.ask(done):
                     self._save(state, epoch, done)
@@ -157,7 +157,7 @@ class Trainer:
         """Validates, passes the loss to the averaging trigger, reports and saves."""
         step = int(state.step)
         check_steps(state, epoch, num_windows)
-        values = {"epoch": epoch, **means(state.totals)}
+        values = self._values(state, epoch)
         started = time.perf_counter()
         params = averaged_params(state.opt_state, state.params)
         valid = self._validate(params, self._problem.valid)
@@ -184,6 +184,11 @@ class Trainer:
             + " | worse than guessing" * (valid.nll > self._problem.guessing_nll)
         )
         return state
+
+    def _values(self, state: TrainState, epoch: int) -> dict[str, float | int]:
+        """The part of a line of the metrics log that is known within an epoch too."""
+        rate = self._learner.last_rate(int(state.step), epoch, self._num_plateaus)
+        return {"epoch": epoch, "learning_rate": rate, **means(state.totals)}
 
     def _check_in_evaluation(self) -> None:
         self._agreement.ask()

@@ -1,6 +1,7 @@
 """The task as a user runs it."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,12 +35,13 @@ def drawn(monkeypatch):
     """What is drawn, where matplotlib is not installed."""
     pairs = []
 
-    def draw(pair, file):
+    def draw(figure_class, pair):
         pairs.append(pair)
-        file.write(b"a picture")
+        return SimpleNamespace(savefig=lambda file, **options: file.write(b"a picture"))
 
     module = sys.modules[align.__module__]
-    monkeypatch.setattr(module, "_load_matplotlib", lambda: draw)
+    monkeypatch.setattr(module, "load_figure", lambda task: None)
+    monkeypatch.setattr(module, "_draw", draw)
     return pairs
 
 

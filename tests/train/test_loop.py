@@ -125,6 +125,7 @@ def test_a_later_epoch_needs_no_new_program(tmp_path, monkeypatch):
 
 def test_training_learns(undisturbed):
     trained, log = undisturbed
+    assert {line["learning_rate"] for line in log} == {3.0}
     assert all(line["activation_reg"] > 0 < line["temporal_activation_reg"] for line in log)
     assert epochs(log)[-1]["train_nll"] < epochs(log)[0]["train_nll"]
     assert trained.valid.nll == min(line["valid_nll"] for line in epochs(log))

@@ -5,6 +5,9 @@ import optax
 import pytest
 
 from awd_jax.core.ntasgd import averaged_params
+from awd_jax.models.recurrent import RecurrentLM
+from awd_jax.run.replicas import Replicas
+from awd_jax.train.learner import Learner
 from awd_jax.train.optimizer import learning_rate, make_optimizer, rate_schedule
 from configs import default
 
@@ -115,6 +118,16 @@ def test_every_update_moves_along_its_schedule_and_averages_what_it_reaches():
     np.testing.assert_allclose(np.diff([0, *path]), [1, 2, 2 * (2 / 3) ** 0.5], rtol=1e-5)
     average = averaged_params(state, params)
     np.testing.assert_allclose(average["w"], [np.mean(path)], rtol=1e-5)
+
+
+def test_what_is_logged_is_the_rate_of_the_latest_update():
+    config = default.get_config()
+    config.optimizer.update({"learning_rate": 4.0, "warmup_steps": 4, "plateau_factor": 0.5})
+    model = RecurrentLM(vocab_size=9, embed_dim=4, hidden_dim=4, num_layers=1)
+    learner = Learner(config, model, Replicas(jax.devices()[:1]))
+    rates = [learner.last_rate(step, 1, num_plateaus=0) for step in (1, 2, 4, 5)]
+    assert rates == [1.0, 2.0, 4.0, 4.0]
+    assert learner.last_rate(9, 3, num_plateaus=1) == 2.0
 
 
 def test_the_embedding_may_have_a_rate_of_its_own():
