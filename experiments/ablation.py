@@ -19,11 +19,12 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments.arguments import at_least, file, some_of
 from experiments.logs import read_lines
@@ -37,40 +38,49 @@ FULL = "nothing"
 class Row(NamedTuple):
     """What a row changes, and the paper's test perplexities on PTB and WikiText-2, finetuned."""
 
-    flags: tuple[str, ...]  # of a field; {hidden} is the width of the recipe's hidden layers
+    changes: dict[str, Any]  # values by field; a name stands for the value of that field of `model`
     ptb: float | None
     wt2: float | None
     is_finetuned: bool = True
 
 
 ROWS = {  # without ...
-    FULL: Row((), 57.3, 65.8),
-    "finetuning": Row((), 58.8, 66.0, is_finetuned=False),
-    "NT-ASGD": Row(("optimizer.averaging=False",), 63.7, 69.7, is_finetuned=False),
-    "random windows": Row(("train.random_windows=False",), 58.9, 66.2),
-    "embedding dropout": Row(("model.embed_dropout_rate=0.0",), 62.7, 68.1),
-    "weight decay": Row(("optimizer.weight_decay=0.0",), 61.0, 68.7),
+    FULL: Row({}, 57.3, 65.8),
+    "finetuning": Row({}, 58.8, 66.0, is_finetuned=False),
+    "NT-ASGD": Row({"optimizer.averaging": False}, 63.7, 69.7, is_finetuned=False),
+    "random windows": Row({"train.random_windows": False}, 58.9, 66.2),
+    "embedding dropout": Row({"model.embed_dropout_rate": 0.0}, 62.7, 68.1),
+    "weight decay": Row({"optimizer.weight_decay": 0.0}, 61.0, 68.7),
     "AR and TAR": Row(
-        ("train.activation_reg=0.0", "train.temporal_activation_reg=0.0"), 60.3, 70.1
+        {"train.activation_reg": 0.0, "train.temporal_activation_reg": 0.0}, 60.3, 70.1
     ),
-    "a narrow embedding": Row(("model.embed_dim={hidden}",), 65.6, 70.7),
-    "weight drop": Row(("model.weight_drop_rate=0.0",), 68.9, 74.9),
-    "undropped input weights": Row(("model.input_weight_drop_rate={drop}",), None, None),
+    "a narrow embedding": Row({"model.embed_dim": "hidden_dim"}, 65.6, 70.7),
+    "weight drop": Row({"model.weight_drop_rate": 0.0}, 68.9, 74.9),
+    "undropped input weights": Row(
+        {"model.input_weight_drop_rate": "weight_drop_rate"}, None, None
+    ),
 }
+
+
+def overrides(row: Row, model: ConfigDict) -> dict[tuple[str, str], Any]:
+    """The values of a row by group and field, for a recipe with this group `model`."""
+    return {
+        tuple(field.split(".")): model[value] if isinstance(value, str) else value
+        for field, value in row.changes.items()
+    }
 
 
 def run(options: argparse.Namespace, name: str, seed: int) -> dict[str, float]:
     """Trains, finetunes and tests; returns nats a token."""
     row, recipe = ROWS[name], options.recipe.resolve()
     model = runpy.run_path(str(recipe))["get_config"]().model
-    values = {"hidden": model.hidden_dim, "drop": model.weight_drop_rate}
     # Without finetuning is the full model before it is finetuned.
-    workdir = options.workdir.absolute() / f"{[*ROWS].index(name if row.flags else FULL)}-{seed}"
+    workdir = options.workdir.absolute() / f"{[*ROWS].index(name if row.changes else FULL)}-{seed}"
     flags = [f"--config={recipe}", f"--workdir={workdir}"]
-    flags += [f"--config.{flag.format(**values)}" for flag in row.flags]
+    flags += [f"--config.{g}.{field}={v}" for (g, field), v in overrides(row, model).items()]
     stages = {"": ["--task=train", f"--config.train.seed={seed}"]}
     if row.is_finetuned:
-        own = [f"--config.train.seed={seed + 1000}"]
+        own = [f"--config.train.seed={seed + 1000}"]  # windows and masks it has not seen
         own += [f"--config.train.num_epochs={options.finetune_epochs}"]
         stages["finetune"] = ["--task=finetune", *own]
     # The runs are short, and most have the same programs.
