@@ -179,20 +179,22 @@ def make_table(results: list[dict]) -> str:
 
 
 def draw(results: list[dict], path: Path) -> None:
-    """Draws wrong answers by depth, a panel for each kind."""
-    figure, panels = pyplot().subplots(
-        1, len(KINDS), figsize=(12, 4), sharey=True, layout="constrained"
-    )
+    """Draws wrong answers by depth, a panel for each kind: means, and thin lines of each seed."""
+    figure, panels = pyplot().subplots(1, len(KINDS), figsize=(13, 4), layout="constrained")
     depths = range(DEEPEST + 1)
     for kind, axes in zip(KINDS, panels, strict=True):
-        for name, runs in by_model(results).items():
-            wrong = [100 - accuracy(runs, kind, depth) for depth in depths]
-            axes.plot(depths, wrong, marker="o", label=name)
-        axes.set(title=kind, xlabel="depth", xticks=[*depths], ylim=(0, None))
+        for number, (name, runs) in enumerate(by_model(results).items()):
+            lines = [(runs, {"marker": "o", "label": name})]
+            lines += [([run], {"linewidth": 0.7, "alpha": 0.5}) for run in runs]
+            for of, style in lines:
+                wrong = [100 - accuracy(of, kind, depth) for depth in depths]
+                axes.plot(depths, wrong, color=f"C{number}", **style)
+        axes.set(title=kind, xlabel="depth", xticks=[*depths])
+        axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     panels[0].set(ylabel="wrong, percent")
     panels[0].legend()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
