@@ -92,7 +92,8 @@ def _load(argv: Sequence[str]) -> tuple[list[str], Any]:
     for index, argument in enumerate(argv):
         name, is_given, value = argument.lstrip("-").partition("=")
         at = index if is_given else index + 1
-        if index and name == "config" and at < len(argv):
+        is_flag = index and argument.startswith("-")
+        if is_flag and name == "config" and at < len(argv):
             value = _find_recipe(value if is_given else argv[at])
             argv[at] = f"--config={value}" if is_given else value
             places.insert(0, Path(value.partition(":")[0]).absolute().parent.parent)
@@ -111,16 +112,18 @@ def _find_recipe(value: str) -> str:
     """The value of --config; a recipe of this package stands for a file that is not there.
 
     Raises:
-      InputError: there is neither.
+      InputError: there is neither, or it is a directory.
     """
     path, colon, variant = os.path.expanduser(value).partition(":")  # noqa: PTH111
     if not os.path.exists(path):  # noqa: PTH110, that of Path raises where a look is denied
         name = Path(path).as_posix()
         if name not in _recipes():
             rule = "is no file, and no recipe of this package"
-            raise InputError(f"--config={path}", rule, "--help lists the recipes")
+            raise InputError(f"--config={value}", rule, "--help lists the recipes")
         output.note(f"awd_jax: {path} is not here: the recipe is {_ROOT / name}")
         path = str(_ROOT / name)
+    if os.path.isdir(path):  # noqa: PTH112, as above
+        raise InputError(f"--config={value}", "is a directory", "give a recipe in it")
     return path + colon + variant
 
 

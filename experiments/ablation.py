@@ -4,11 +4,12 @@
     python experiments/ablation.py --workdir=DIR --recipe=configs/ptb.py --finetune_epochs=500
 
 The first takes ablation_recipe.py, which a CPU finishes in an hour or two; the second is the full
-size, for a GPU. Each run is trained and then finetuned, and its best model is tested. Without
-averaging it is not finetuned, as that is averaging. Runs with a result are not run again, and one
-that was stopped goes on. Writes results.jsonl, a line for each run, and from it table.md and, with
-matplotlib, deltas.png: the change of the test perplexity in percent of the full model's, ours (mean
-and range over the seeds, each against the full model of its seed) and that of Merity et al. 2018.
+size, for a GPU, in another DIR. Each run is trained and then finetuned, and its best model is
+tested. Without averaging it is not finetuned, as that is averaging. Runs with a result are not run
+again, and one that was stopped goes on. Writes results.jsonl, a line for each run, into --out, and
+from it table.md and, with matplotlib, deltas.png: the change of the test perplexity in percent of
+the full model's, ours (mean and range over the seeds, each against the full model of its seed) and
+that of Merity et al. 2018.
 """
 
 import argparse
@@ -31,7 +32,6 @@ from experiments.logs import read_lines
 from experiments.pictures import pyplot
 
 ROOT = Path(__file__).parents[1]
-OUT = Path(__file__).parent / "ablation"
 FULL = "nothing"
 
 
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace, name: str, seed: int) -> dict[str, float]:
         own += [f"--config.train.num_epochs={options.finetune_epochs}"]
         stages["finetune"] = ["--task=finetune", *own]
     # The runs are short, and most have the same programs.
-    environment = {"JAX_COMPILATION_CACHE_DIR": str(options.workdir / "programs"), **os.environ}
+    environment = {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "programs"), **os.environ}
     for directory, own in stages.items():
         result = workdir / directory / "result.json"
         if not result.exists():
@@ -154,7 +154,7 @@ def draw(results: list[dict], path: Path) -> None:
         left.plot(values, [place] * len(values), "k.")
     left.set(title="ours, a dot for each seed", yticks=places, yticklabels=names)
     for offset, corpus in ((-0.2, "ptb"), (0.2, "wt2")):
-        theirs = [paper(name, corpus) or 0.0 for name in names]
+        theirs = [np.nan if (change := paper(name, corpus)) is None else change for name in names]
         right.barh(places + offset, theirs, height=0.4, label=f"Merity et al., {corpus}")
     right.legend()
     for axes in (left, right):
@@ -183,8 +183,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rows", type=some_of(*ROWS), default=ROWS)
     parser.add_argument("--seeds", type=at_least(1), default=3)
     parser.add_argument("--finetune_epochs", type=at_least(1), default=10)
-    parser.add_argument("--out", type=Path, default=OUT)
-    return parser.parse_args(argv)
+    parser.add_argument("--out", type=Path, help="default: DIR")
+    options = parser.parse_args(argv)
+    options.out = options.out or options.workdir
+    return options
 
 
 def main(options: argparse.Namespace) -> None:
@@ -193,7 +195,7 @@ def main(options: argparse.Namespace) -> None:
     path = options.out / "results.jsonl"
     done = {(result["row"], result["seed"]) for result in read_results(path)}
     for seed in range(options.seeds):
-        for name in options.rows:
+        for name in dict.fromkeys([FULL, *options.rows]):  # what the others are compared with
             if (name, seed) not in done:
                 result = {"row": name, "seed": seed} | run(options, name, seed)
                 with path.open("a", encoding="utf-8") as out:

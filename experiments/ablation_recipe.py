@@ -10,7 +10,7 @@ from configs import default, ptb
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """Returns the recipe: 30 epochs of some 85 windows."""
+    """Returns the recipe: 30 epochs of some 90 windows."""
     config = ptb.get_config()
     config.name = "ablation"
     config.data.corpus = "synthetic"

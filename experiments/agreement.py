@@ -93,7 +93,7 @@ def lay_out(sentences: list[Sentence], best: BestModel) -> Text:
     return Text(np.maximum(tokens[:-1], 0), tokens[1:], sites, sum(s.log_prob for s in sentences))
 
 
-def read_text(best: BestModel, text: Text) -> Iterator[np.ndarray]:
+def read_along(best: BestModel, text: Text) -> Iterator[np.ndarray]:
     """The log-probabilities of all tokens, [LENGTH, B, V], window by window."""
     log_probs = jax.jit(best.model.log_probs)
     carry = best.model.initial_carry(BATCH)
@@ -112,7 +112,7 @@ def examine(workdir: Path, sentences: list[Sentence]) -> dict[str, Any]:
         by_window[window].append((kind, depth, within, others))
     nll = 0.0
     counts = {kind: [[0, 0] for _ in range(DEEPEST + 1)] for kind in KINDS}
-    for window, log_probs in enumerate(read_text(best, text)):
+    for window, log_probs in enumerate(read_along(best, text)):
         flat = log_probs.reshape(LENGTH * BATCH, -1)
         targets = text.targets[window * LENGTH : (window + 1) * LENGTH].ravel()
         (real,) = np.nonzero(targets >= 0)

@@ -46,6 +46,7 @@ DONE = {
     "model.residual": False,
     "model.sum_outputs": False,
     "model.state_dropout_rate": 0.0,
+    "model.dtype": "float32",
     "model.input_weight_drop_rate": 0.0,
     "optimizer.name": "sgd",
     "optimizer.schedule": "constant",
@@ -57,6 +58,8 @@ DONE = {
     "optimizer.decay_epochs": [],
     "optimizer.plateau_factor": 1.0,
     "train.random_windows": True,
+    "train.best_by": "nll",
+    "train.measures": [],
 }
 
 

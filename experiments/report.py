@@ -29,7 +29,7 @@ from experiments.seq2seq_table import PUBLISHED, spread
 HERE = Path(__file__).parent
 README = HERE / "README.md"
 BEGIN, END = "<!-- runs: made by report.py -->\n", "<!-- end of runs -->\n"
-COMMIT = "commit that added the log"
+COMMIT = "commit of the log"
 COLUMNS = (
     *("recipe", "epochs", "measure", "valid", "test", "published"),
     *("seconds", "hardware", COMMIT, "log", "note"),
@@ -75,10 +75,20 @@ NOTES = {
     "ptb_small": f"{STALE}; {BESIDE}",
     "ptb_epoch": f"1 of 500 epochs; {STALE}; {BESIDE}",
     "ptb_small_tasks": STALE,
-    "cells/qrnn": BESIDE,
+    **{f"cells/{name}": BESIDE for name in ("gru", "lstm", "qrnn", "rnn")},
+    "cells/residual": "residual layers",
     "cells/adaptive": f"before its clusters were arrays of their own; {BESIDE}",
-    "seq2seq/dates_attention": BESIDE,
-    "seq2seq/dates_by_date": BESIDE,
+    "seq2seq/addition_attention": "dot attention, source reversed",
+    "seq2seq/addition_bidirectional": "general attention, bidirectional",
+    **{
+        f"seq2seq/{name}": BESIDE
+        for name in ("dates_attention", "dates_by_date", "reverse_attention", "gnmt_small")
+    },
+    **{
+        f"transformer/synthetic_{name}": f"on the built-in corpus; {BESIDE}"
+        for name in ("gru", "lstm", "transformer", "transformer_xl")
+    },
+    "transformer/synthetic_lstm_rate_5": f"on the built-in corpus, at a rate of 5; {BESIDE}",
     **{f"ntm/{name}": BESIDE for name in ("ntm_copy", "lstm_copy", "ntm_associative_recall")},
 }
 
@@ -102,6 +112,8 @@ def read_run(folder: Path) -> Run:
         json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         for path in (folder / "config.json", folder / "result.json")
     )
+    if not config and name not in RECIPES:
+        sys.exit(f"{folder}: has no config.json: add one, or a row in RECIPES")
     recipe = config["name"] if config else RECIPES[name]
     recipe = f"`{recipe}.py`" if (HERE.parent / "configs" / f"{recipe}.py").exists() else recipe
     epochs = read_epochs(folder)

@@ -18,7 +18,8 @@ SMOKE = f"--config={ROOT}/configs/quickstart.py:smoke"
 
 BAD_INPUTS = {
     "no config": ([], "--config: is missing"),
-    "no such config": (["--config=configs/none.py"], "configs/none.py: is no file, and no recipe"),
+    "no such config": (["--config=gs://b/none.py:smoke"], "gs://b/none.py:smoke: is no file, and"),
+    "directory as config": ([f"--config={ROOT}/configs"], "configs: is a directory"),
     "no recipe, but its fields": (["--config=configs/models.py:smoke"], "configs/models.py: is no"),
     "unknown variant": ([f"{PTB}:tiny"], "'tiny'"),
     "unknown flag": ([SMOKE, "--confg=1"], "Did you mean: config"),
@@ -28,7 +29,7 @@ BAD_INPUTS = {
     "wrong type": ([SMOKE, "--config.model.num_layers=2.5"], "num_layers=2.5"),
     "rate of 1": ([SMOKE, "--config.model.weight_drop_rate=1.0"], "[0, 1)"),
     "unknown task": ([SMOKE, "--task=fly"], "train|evaluate"),
-    "stray argument": ([SMOKE, "evaluate"], "evaluate"),
+    "stray argument": ([SMOKE, "--workdir", "config", "evaluate"], "evaluate: is not a flag"),
     "no such directory": ([SMOKE, "--config.data.dir=/none"], "/none"),
     "text without directory": ([SMOKE, "--config.data.corpus=text"], "--config.data.dir"),
     "cache in a file": ([SMOKE, f"--config.data.cache_dir={__file__}"], "used (File exists)"),

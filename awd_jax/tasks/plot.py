@@ -95,9 +95,10 @@ def _read_line(place: str, text: str) -> dict[str, Any]:
     except ValueError:
         line = None
     is_log = isinstance(line, dict) and {"step", "epoch"} <= line.keys()
-    if not is_log or not all(isinstance(value, int | float) for value in line.values()):
+    numbers = {key: value for key, value in line.items() if value is not None} if is_log else {}
+    if not is_log or not all(isinstance(value, int | float) for value in numbers.values()):
         raise InputError(place, "is no line of a metrics log", _FIX)
-    return line
+    return numbers  # what is not finite is logged as null
 
 
 def _placed(lines: list[dict[str, Any]]) -> Iterator[tuple[float, dict[str, Any]]]:

@@ -18,6 +18,7 @@ LOG = (
     {"step": 9, "epoch": 3, "train_nll": 1.0, "learning_rate": 7.0},
 )
 LOG[1]["num_averaged"], LOG[2]["num_averaged"] = 0, 4
+LOG[1]["raw_valid_nll"] = None  # it was not finite
 
 
 def leave_log(workdir, lines=LOG):
