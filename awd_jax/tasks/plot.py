@@ -94,11 +94,12 @@ def _read_line(place: str, text: str) -> dict[str, Any]:
         line = json.loads(text)
     except ValueError:
         line = None
-    is_log = isinstance(line, dict) and {"step", "epoch"} <= line.keys()
-    numbers = {key: value for key, value in line.items() if value is not None} if is_log else {}
+    # What is not finite is logged as null.
+    numbers = {k: v for k, v in line.items() if v is not None} if isinstance(line, dict) else {}
+    is_log = {"step", "epoch"} <= numbers.keys()
     if not is_log or not all(isinstance(value, int | float) for value in numbers.values()):
         raise InputError(place, "is no line of a metrics log", _FIX)
-    return numbers  # what is not finite is logged as null
+    return numbers
 
 
 def _placed(lines: list[dict[str, Any]]) -> Iterator[tuple[float, dict[str, Any]]]:

@@ -82,7 +82,7 @@ def test_it_draws_what_the_logs_of_all_runs_have(drawn, tmp_path, capsys):
         ("", "has no finished epoch"),
         (json.dumps(LOG[0]), "has no finished epoch"),
         (f"{json.dumps(LOG[1])}\n{json.dumps(LOG[2])[:-9]}", "line 2: is no line of a metrics log"),
-        ('{"step": 1, "epoch": 1, "valid_nll": null}', "line 1: is no line of a metrics log"),
+        ('{"step": 1, "epoch": null, "valid_nll": 1.0}', "line 1: is no line of a metrics log"),
         ("[1]", "line 1: is no line of a metrics log"),
         (f"{json.dumps(LOG[1])}\n{json.dumps(LOG[0])}", "line 2: does not follow the line before"),
     ],
