@@ -71,7 +71,9 @@ PUBLISHED_HERE = {
 BESIDE = "beside other work: the seconds are an upper bound"
 STALE = "older than the present draw of masks: today's run has others"
 NOTES = {
-    "quickstart": "jax 0.12 and today's commit give 13.75 on test",
+    **dict.fromkeys(
+        ("quickstart", "averaging"), f"other CPUs and versions of jax end at 13.3 to 13.8; {BESIDE}"
+    ),
     "ptb_small": f"{STALE}; {BESIDE}",
     "ptb_epoch": f"1 of 500 epochs; {STALE}; {BESIDE}",
     "ptb_small_tasks": STALE,
