@@ -70,6 +70,7 @@ PUBLISHED_HERE = {
 }
 BESIDE = "beside other work: the seconds are an upper bound"
 STALE = "older than the present draw of masks: today's run has others"
+ROUNDED = "other CPUs and versions of jax end at 13.3 to 13.8"
 NOTES = {
     **dict.fromkeys(
         ("quickstart", "averaging"), f"other CPUs and versions of jax end at 13.3 to 13.8; {BESIDE}"
