@@ -20,7 +20,7 @@ BAD_INPUTS = {
     "no config": ([], "--config: is missing"),
     "no such config": (["--config=gs://b/none.py:smoke"], "gs://b/none.py:smoke: is no file, and"),
     "directory as config": ([f"--config={ROOT}/configs"], "configs: is a directory"),
-    "no recipe, but its fields": (["--config=configs/models.py:smoke"], "configs/models.py: is no"),
+    "fields, no recipe": (["--config=configs/models.py:smoke"], "configs/models.py:smoke: is no"),
     "unknown variant": ([f"{PTB}:tiny"], "'tiny'"),
     "unknown flag": ([SMOKE, "--confg=1"], "Did you mean: config"),
     "unknown field": ([SMOKE, "--config.optimizer.learning_rat=1"], "learning_rate"),
