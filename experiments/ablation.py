@@ -14,9 +14,7 @@ that of Merity et al. 2018.
 
 import argparse
 import json
-import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from statistics import mean
@@ -27,11 +25,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments import command
 from experiments.arguments import at_least, file, some_of
-from experiments.logs import read_lines
+from experiments.logs import add_result, read_results
 from experiments.pictures import pyplot
+from experiments.tables import leave_table, markdown, spread
 
-ROOT = Path(__file__).parents[1]
 FULL = "nothing"
 
 
@@ -75,28 +74,19 @@ def run(options: argparse.Namespace, name: str, seed: int) -> dict[str, float]:
     row, recipe = ROWS[name], options.recipe.resolve()
     model = runpy.run_path(str(recipe))["get_config"]().model
     # Without finetuning is the full model before it is finetuned.
-    workdir = options.workdir.absolute() / f"{[*ROWS].index(name if row.changes else FULL)}-{seed}"
-    flags = [f"--config={recipe}", f"--workdir={workdir}"]
-    flags += [f"--config.{g}.{field}={v}" for (g, field), v in overrides(row, model).items()]
-    stages = {"": ["--task=train", f"--config.train.seed={seed}"]}
+    workdir = options.workdir / f"{[*ROWS].index(name if row.changes else FULL)}-{seed}"
+    flags = [f"--config.{g}.{field}={v}" for (g, field), v in overrides(row, model).items()]
+    stages = {"train": (workdir, [f"--config.train.seed={seed}"])}
     if row.is_finetuned:
         own = [f"--config.train.seed={seed + 1000}"]  # windows and masks it has not seen
         own += [f"--config.train.num_epochs={options.finetune_epochs}"]
-        stages["finetune"] = ["--task=finetune", *own]
-    # The runs are short, and most have the same programs.
-    environment = {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "programs"), **os.environ}
-    for directory, own in stages.items():
-        result = workdir / directory / "result.json"
+        stages["finetune"] = (workdir / "finetune", own)
+    for task, (directory, own) in stages.items():
+        result = directory / "result.json"
         if not result.exists():
-            command = [sys.executable, "-m", "awd_jax.main", *flags, *own]
-            subprocess.run(command, cwd=ROOT, env=environment, check=True)
+            command.run(str(recipe), task, workdir, *flags, *own)
     found = json.loads(result.read_text())
     return {split: found[f"{split}_nll"] for split in ("valid", "test")}
-
-
-def read_results(path: Path) -> list[dict]:
-    """The runs so far."""
-    return read_lines(path) if path.exists() else []
 
 
 def changes(results: list[dict], name: str) -> list[float]:
@@ -114,8 +104,7 @@ def paper(name: str, corpus: str) -> float | None:
 
 def perplexity(results: list[dict], name: str, split: str) -> str:
     """Mean and range over the seeds."""
-    values = [np.exp(r[split]) for r in results if r["row"] == name]
-    return f"{mean(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+    return spread(np.exp(r[split]) for r in results if r["row"] == name)
 
 
 def signed(value: float | None) -> str:
@@ -130,15 +119,15 @@ def names_of(results: list[dict]) -> list[str]:
 
 def make_table(results: list[dict]) -> str:
     """A row for each part that is left out."""
-    rows = [["without", "seeds", "valid", "test", "change, %", "paper, PTB", "paper, WT2"]]
-    rows.append(["---"] * len(rows[0]))
+    columns = ["without", "seeds", "valid", "test", "change, %", "paper, PTB", "paper, WT2"]
+    rows = []
     for name in names_of(results):
         ours = changes(results, name)
-        spread = f"{mean(ours):+.2f} ({min(ours):+.2f} to {max(ours):+.2f})" if name != FULL else ""
+        change = f"{mean(ours):+.2f} ({min(ours):+.2f} to {max(ours):+.2f})" if name != FULL else ""
         cells = [name, f"{len(ours)}", *(perplexity(results, name, s) for s in ("valid", "test"))]
         theirs = [signed(paper(name, c)) if name != FULL else "" for c in ("ptb", "wt2")]
-        rows.append([*cells, spread, *theirs])
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+        rows.append([*cells, change, *theirs])
+    return markdown(columns, rows)
 
 
 def draw(results: list[dict], path: Path) -> None:
@@ -166,10 +155,8 @@ def draw(results: list[dict], path: Path) -> None:
 
 def write(out: Path) -> None:
     """Writes the table and the picture of the results in a directory."""
-    results = read_results(out / "results.jsonl")
-    table = make_table(results)
-    (out / "table.md").write_text(table, encoding="utf-8")
-    print(table, end="")
+    results = read_results(out)
+    leave_table(out, make_table(results))
     draw(results, out / "deltas.png")
 
 
@@ -192,14 +179,12 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 def main(options: argparse.Namespace) -> None:
     """Runs what is missing, seed by seed."""
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "results.jsonl"
-    done = {(result["row"], result["seed"]) for result in read_results(path)}
+    done = {(result["row"], result["seed"]) for result in read_results(options.out)}
     for seed in range(options.seeds):
         for name in dict.fromkeys([FULL, *options.rows]):  # what the others are compared with
             if (name, seed) not in done:
-                result = {"row": name, "seed": seed} | run(options, name, seed)
-                with path.open("a", encoding="utf-8") as out:
-                    out.write(json.dumps(result) + "\n")
+                found = run(options, name, seed)
+                add_result(options.out, {"row": name, "seed": seed} | found)
     write(options.out)
 
 

@@ -12,9 +12,6 @@ line for each run, and from it table.md and, with matplotlib, accuracy.png.
 """
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -30,13 +27,14 @@ import numpy as np
 from awd_jax.data.synthetic import english_grammar, tokens_per_sentence
 from awd_jax.models.contract import LanguageModel
 from awd_jax.tasks.model_file import BestModel, load_own_model
+from experiments import command
 from experiments.agreement_recipe import NAMES
 from experiments.agreement_sites import AGREEING, Sentence, sample_sentences
 from experiments.arguments import at_least, some_of
-from experiments.logs import read_lines
+from experiments.logs import add_result, read_results
 from experiments.pictures import pyplot
+from experiments.tables import leave_table, markdown, spread
 
-ROOT = Path(__file__).parents[1]
 OUT = Path(__file__).parent / "agreement"
 TOKENS = {"train": 2_000_000, "valid": 20_000, "test": 20_000}
 LENGTH, BATCH = 70, 100  # of a window that is scored
@@ -64,19 +62,9 @@ def write_corpus(directory: Path) -> None:
         (directory / f"{split}.txt").write_text(text, encoding="utf-8")
 
 
-def train(workdir: Path, corpus: Path, name: str, seed: int) -> None:
-    """Trains a model, or goes on where a run was stopped."""
-    recipe = ROOT / "experiments" / f"agreement_recipe.py:{name}"
-    command = [sys.executable, "-m", "awd_jax.main", f"--config={recipe}", f"--workdir={workdir}"]
-    command += [f"--config.data.dir={corpus}", f"--config.train.seed={seed}"]
-    environment = {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "programs"), **os.environ}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
-
-
 def lay_out(sentences: list[Sentence], best: BestModel) -> Text:
     """Deals the sentences out to the streams in turn."""
-    ids = {token: i for i, token in enumerate(best.vocabulary.tokens)}
-    eos = ids["<eos>"]
+    ids, eos = best.vocabulary.ids, best.vocabulary.eos_id
     streams: list[list[int]] = [[eos] for _ in range(BATCH)]
     sites = []
     for index, sentence in enumerate(sentences):
@@ -130,11 +118,6 @@ def examine(workdir: Path, sentences: list[Sentence]) -> dict[str, Any]:
     }
 
 
-def read_results(path: Path) -> list[dict]:
-    """What has been counted so far."""
-    return read_lines(path) if path.exists() else []
-
-
 def accuracy(runs: list[dict], kind: str, depth: int) -> float:
     """Percent, mean over the runs."""
     pairs = [run["sites"][kind][depth] for run in runs]
@@ -167,15 +150,14 @@ def gender(run: dict) -> float:
 def make_table(results: list[dict]) -> str:
     """A row for each model: of verbs the mean over seeds, of gender each seed, as it is sudden."""
     depths = [*map(str, range(DEEPEST)), f"{DEEPEST}+"]
-    head = ["model", "parameters", "excess", *(f"verb, depth {depth}" for depth in depths)]
-    rows = [[*head, "gender, by seed"], ["---"] * (len(head) + 1)]
+    verbs = (f"verb, depth {depth}" for depth in depths)
+    columns = ["model", "parameters", "excess", *verbs, "gender, by seed"]
+    rows = []
     for name, runs in by_model(results).items():
-        values = list(map(excess, runs))
-        spread = f"{mean(values):.4f} ({min(values):.4f}-{max(values):.4f})"
-        verbs = [f"{accuracy(runs, 'verb', depth):.1f}" for depth in range(DEEPEST + 1)]
-        by_seed = ", ".join(f"{gender(run):.1f}" for run in runs)
-        rows.append([name, f"{runs[0]['parameters']:,}", spread, *verbs, by_seed])
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+        cells = [name, f"{runs[0]['parameters']:,}", spread(map(excess, runs), digits=4)]
+        cells += [f"{accuracy(runs, 'verb', depth):.1f}" for depth in range(DEEPEST + 1)]
+        rows.append([*cells, ", ".join(f"{gender(run):.1f}" for run in runs)])
+    return markdown(columns, rows)
 
 
 def draw(results: list[dict], path: Path) -> None:
@@ -210,32 +192,29 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 def write(out: Path) -> None:
     """Writes the table and the picture of the results in a directory."""
-    results = read_results(out / "results.jsonl")
-    table = make_table(results)
-    (out / "table.md").write_text(table, encoding="utf-8")
-    print(table, end="")
+    results = read_results(out)
+    leave_table(out, make_table(results))
     draw(results, out / "accuracy.png")
 
 
 def main(options: argparse.Namespace) -> None:
     """Runs and counts what is missing."""
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "results.jsonl"
     corpus = (options.workdir / "corpus").absolute()
     if not (corpus / "test.txt").exists():
         write_corpus(corpus)
-    done = {(result["model"], result["seed"]) for result in read_results(path)}
+    done = {(result["model"], result["seed"]) for result in read_results(options.out)}
     sentences = sample_sentences(english_grammar(), options.sentences, [len(TOKENS)])
     for seed in range(options.seeds):
         for name in options.models:
             if (name, seed) in done:
                 continue
-            workdir = (options.workdir / f"{name}-{seed}").absolute()
+            workdir = options.workdir / f"{name}-{seed}"
             if not (workdir / "result.json").exists():
-                train(workdir, corpus, name, seed)
-            result = {"model": name, "seed": seed} | examine(workdir, sentences)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(result) + "\n")
+                flags = (f"--config.data.dir={corpus}", f"--config.train.seed={seed}")
+                command.run(f"experiments/agreement_recipe.py:{name}", "train", workdir, *flags)
+            found = examine(workdir, sentences)
+            add_result(options.out, {"model": name, "seed": seed} | found)
     write(options.out)
 
 

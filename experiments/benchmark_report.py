@@ -20,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 from experiments.arguments import file
+from experiments.tables import markdown
 
 SIZES = ("vocab", "hidden", "batch", "time")
 NAMES = ("jax", "torch", "torch tuned")
@@ -119,8 +120,7 @@ def table(title: str, rows: list[Row]) -> str:
     if not rows:
         return ""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    lines = [columns, ["---"] * len(columns), *([r.get(c, "") for c in columns] for r in rows)]
-    return f"## {title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
+    return f"## {title}\n\n{markdown(columns, ([r.get(c, '') for c in columns] for r in rows))}\n"
 
 
 def tables(benchmark: dict[str, Any]) -> str:

@@ -11,19 +11,18 @@ most frequent class has 32 %.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
+from experiments import command
 from experiments.arguments import at_least, counts
 from experiments.logs import read_lines
 from experiments.pictures import pyplot
+from experiments.tables import leave_table, markdown, spread
 
-ROOT = Path(__file__).parents[1]
 ONE_RATE = ("--config.optimizer.thaw_epochs=0", "--config.optimizer.layer_rate_factor=1.0")
 # Of each start: the task, and what it changes in the recipe.
 STARTS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -33,15 +32,6 @@ STARTS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def run(config: str, task: str, workdir: Path, *flags: str) -> None:
-    """Runs the command; what it prints goes beside the workdir."""
-    command = [sys.executable, "-m", "awd_jax.main", f"--config={ROOT / 'configs' / config}.py"]
-    command += [f"--task={task}", f"--workdir={workdir}", *flags]
-    # The runs are short and have the same programs, which take longer to compile than to run.
-    environment = {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "programs"), **os.environ}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
-
-
 def accuracy(options: argparse.Namespace, start: str, num_labels: int, seed: int) -> float:
     """The accuracy on test of one run, in percent."""
     task, flags = STARTS[start]
@@ -49,8 +39,8 @@ def accuracy(options: argparse.Namespace, start: str, num_labels: int, seed: int
     own = options.workdir / "lm" if task == "classify" else options.workdir / "nothing" / name
     workdir = own / name if task == "classify" else own
     if not (workdir / "result.json").exists():
-        run(
-            *("ulmfit_small", task, own),
+        command.run(
+            *("configs/ulmfit_small.py", task, own),
             *(f"--config.name={name}", f"--config.data.max_examples={num_labels}"),
             *(f"--config.train.seed={seed}", *flags),
         )
@@ -85,14 +75,8 @@ def write(found: Found, out: Path) -> None:
     """Writes the table, prints it, and draws it."""
     labels = list(next(iter(found.values())))
     columns = ["start", *(f"{n:,} labels" for n in labels)]
-    rows = [columns, ["---"] * len(columns)]
-    for start, by_number in found.items():
-        cells = (f"{mean(v):.2f} ({min(v):.2f}-{max(v):.2f})" for v in by_number.values())
-        rows.append([start, *cells])
-    table = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "table.md").write_text(table, encoding="utf-8")
-    print(table, end="")
+    rows = ([start, *map(spread, by_number.values())] for start, by_number in found.items())
+    leave_table(out, markdown(columns, rows))
     figure, axes = pyplot().subplots(figsize=(6, 4), layout="constrained")
     for start, by_number in found.items():
         values = list(by_number.values())
@@ -108,7 +92,8 @@ def write(found: Found, out: Path) -> None:
 def main(options: argparse.Namespace) -> None:
     """Runs what has not been run, and writes what was found."""
     if not (options.workdir / "lm" / "result.json").exists():
-        run("quickstart", "train", options.workdir / "lm", "--config.train.num_samples=0")
+        base = options.workdir / "lm"
+        command.run("configs/quickstart.py", "train", base, "--config.train.num_samples=0")
     found = {
         start: {
             n: [accuracy(options, start, n, seed) for seed in range(options.seeds)]

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 from experiments.arguments import directory_with
 from experiments.logs import read_epochs, read_seconds
 from experiments.pictures import pyplot
+from experiments.tables import leave_table, markdown, spread
 
 MEASURE = "exact_match"
 # Percent, of the book Deep Learning from Scratch 2 (over 80: its words) or logs of its code.
@@ -84,14 +85,6 @@ def read_run(workdir: Path) -> Run:
     )
 
 
-def spread(values: Iterable[float]) -> str:
-    """Mean and range; "" of nothing."""
-    values = list(values)
-    if len(values) < 2:
-        return "".join(f"{value:.2f}" for value in values)
-    return f"{mean(values):.2f} ({min(values):.2f}-{max(values):.2f})"
-
-
 def each(values: Iterable[str]) -> str:
     """The values, or one if they are all the same."""
     values = list(values)
@@ -147,11 +140,7 @@ def main(options: argparse.Namespace) -> None:
             groups.setdefault(run.name, []).append(run)
         else:
             print(f"{run.name}-{run.seed} is left out: no epoch yet", file=sys.stderr)
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(row, groups.values())]
-    table = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "table.md").write_text(table, encoding="utf-8")
-    print(table, end="")
+    leave_table(options.out, markdown(COLUMNS, map(row, groups.values())))
     draw(groups.values(), options.out / "curves.png")
 
 

@@ -25,7 +25,6 @@ from tests import documents
 from tests.documents import DOCUMENTS, MAIN, MARKDOWN, ROOT, START, commands, fences, read, units
 
 FOLDERS = ("awd_jax", "configs", "docs", "experiments", "tests")
-FILE_ENDS = r"(?:txt|tsv|png|svg|source|target|jsonl?)$"
 MADE = {"tensorboard/", "checkpoints/"}  # by a run, in its workdir
 WRONG = """
 `python -m awd_jax.main --config=configs/none.py`, `python -m awd_jax.main --confg=configs/ptb.py`,
