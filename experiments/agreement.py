@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 import jax
 import numpy as np
 
-from awd_jax.data.synthetic import english_grammar, tokens_per_sentence
+from awd_jax.data.grammar import tokens_per_sentence
+from awd_jax.data.synthetic import english_grammar
 from awd_jax.models.contract import LanguageModel
 from awd_jax.tasks.model_file import BestModel, load_own_model
 from experiments import command

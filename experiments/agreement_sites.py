@@ -6,13 +6,12 @@ and in "the king that loves the dogs sleeps", 2 if one of the dogs has a phrase 
 """
 
 import math
-from bisect import bisect
-from itertools import accumulate
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from awd_jax.data.synthetic import Grammar
+from awd_jax.data.grammar import Grammar, Rule, make_derive
 
 # Categories of words that agree, and of those that mention a subject.
 AGREEING = {
@@ -49,38 +48,36 @@ class Phrase:
 
 def sample_sentences(grammar: Grammar, num: int, seed: list[int]) -> list[Sentence]:
     """Draws independent sentences."""
-    random = np.random.default_rng(seed)
-    return [sample(grammar, random) for _ in range(num)]
+    derive = make_derive(grammar, np.random.default_rng(seed).random)
+    return [follow(grammar, derive()) for _ in range(num)]
 
 
-def sample(grammar: Grammar, random: np.random.Generator) -> Sentence:
-    """Draws a sentence, as `awd_jax.data.synthetic` does, and follows its subjects."""
+def follow(grammar: Grammar, derivation: Iterator[tuple[str, Rule | None]]) -> Sentence:
+    """The sentence of a derivation, whose subjects it follows."""
     words, sites, log_prob = [], [], 0.0
     mentions: list[tuple[int, int]] = []  # position and depth of each
-    stack = [("S", Phrase(0))]
-    while stack:
-        symbol, phrase = stack.pop()
-        if symbol not in grammar:
+    phrases = [Phrase(0)]  # of the symbols that are to come, from right to left
+    for symbol, rule in derivation:
+        phrase = phrases.pop()
+        if rule is None:
             words.append(symbol)
             continue
-        *bounds, _ = accumulate(rule.prob for rule in grammar[symbol])
-        index = bisect(bounds, random.random())
-        log_prob += math.log(grammar[symbol][index].prob)
+        log_prob += math.log(rule.prob)
         category = symbol.partition("[")[0]
         if category in AGREEING:
             between = [depth for position, depth in mentions if position > phrase.position]
             depth = max(between, default=phrase.depth) - phrase.depth
-            others = other_forms(grammar, symbol, index)
+            others = other_forms(grammar, symbol, grammar[symbol].index(rule))
             sites.append(Site(AGREEING[category], len(words), depth, others))
         if category in MENTIONS:
             phrase.position = len(words)
             mentions.append((phrase.position, phrase.depth))
         right = []
-        for part in grammar[symbol][index].symbols:
+        for part in rule.symbols:
             if begins_phrase(category, part.partition("[")[0]):
                 phrase = Phrase(phrase.depth + 1)
-            right.append((part, phrase))
-        stack.extend(reversed(right))
+            right.append(phrase)
+        phrases.extend(reversed(right))
     return Sentence(tuple(words), log_prob, tuple(sites))
 
 

@@ -3,28 +3,21 @@
 import numpy as np
 import pytest
 
-from awd_jax.data import synthetic
-from awd_jax.data.synthetic import Rule, english_grammar
+from awd_jax.data import grammar as grammars
+from awd_jax.data.grammar import Rule, make_derive
+from awd_jax.data.synthetic import english_grammar
 from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.tasks.model_file import BestModel
 from experiments.agreement import BATCH, lay_out
-from experiments.agreement_sites import sample, sample_sentences
-
-
-class Draws:
-    """The stream of numbers that the corpus is drawn with."""
-
-    def __init__(self, seed):
-        self.random = np.random.RandomState(np.random.MT19937(seed)).random_sample
+from experiments.agreement_sites import follow, sample_sentences
 
 
 def test_sentences_are_those_of_the_corpus():
     """Given the same numbers: the subjects are followed, and change nothing."""
     grammar, seed = english_grammar(), np.random.SeedSequence([3, 1])
-    theirs = synthetic.sample_sentences(grammar, 300, seed)
-    draws = Draws(seed)
-    for sentence in theirs:
-        ours = sample(grammar, draws)
+    derive = make_derive(grammar, np.random.RandomState(np.random.MT19937(seed)).random_sample)
+    for sentence in grammars.sample_sentences(grammar, 300, seed):
+        ours = follow(grammar, derive())
         assert (ours.words, ours.log_prob) == sentence
 
 

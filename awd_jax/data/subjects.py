@@ -7,7 +7,8 @@ past the others, and know which nouns are of one class, as a model of the langua
 
 import numpy as np
 
-from awd_jax.data.synthetic import Rule, english_grammar, sample_sentences
+from awd_jax.data.grammar import Rule, sample_sentences
+from awd_jax.data.synthetic import english_grammar
 
 PRONOUNS = {"he": 0.3, "she": 0.3, "it": 0.15, "they": 0.25}  # as often as in the corpus
 SIZES = (2_000, 500, 2_000)  # train, valid, test

@@ -10,15 +10,14 @@ from functools import cache
 import numpy as np
 import pytest
 
-from awd_jax.data.synthetic import (
+from awd_jax.data.grammar import (
     Rule,
-    english_grammar,
     entropy_per_token,
-    generate_corpus,
     sample_sentences,
     sentence_entropy,
     tokens_per_sentence,
 )
+from awd_jax.data.synthetic import english_grammar, generate_corpus
 
 GRAMMAR = english_grammar()
 WORDS = {symbol for rules in GRAMMAR.values() for rule in rules for symbol in rule.symbols}
