@@ -55,8 +55,9 @@ def get_config(variant: str = "") -> ConfigDict:
     train.temporal_activation_reg = 1.0  # beta of TAR
     train.valid_batch_size = 10  # parallel sequences on the validation split
     train.test_batch_size = 1  # and on the test split
-    # Sequence to sequence: what to measure of the greedy translations of valid after each epoch and
-    # of test at the end: exact_match, token_accuracy; bleu, chrf (which need sacrebleu).
+    # What to measure of valid after each epoch and of test at the end. Sequence to sequence, of
+    # greedy translations: exact_match, token_accuracy; bleu, chrf (which need sacrebleu).
+    # Classifier: accuracy, f1. Bits: wrong_bits.
     train.measures = ()
     # The best epoch, trigger and plateaus go by nll, or by one of measures; a tie is no new best.
     train.best_by = "nll"

@@ -1,4 +1,4 @@
-"""A model that is too large for its text, so that what keeps it from learning it by heart matters.
+"""A small AWD-LSTM on a short text, to see what each of its parts is worth.
 
 An AWD-LSTM with 60,000 tokens of the built-in corpus, whose exact perplexity is known. What it has
 not said is as in ptb.py.
