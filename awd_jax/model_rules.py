@@ -24,7 +24,7 @@ EVEN = Rule(
 
 FILTER_WIDTH = Rule("must be 1 or 2", lambda v: is_int(v) and v in (1, 2))
 
-# Of every model, for its softmax and its arithmetic.
+# Of every model but bits, for its softmax and its arithmetic.
 _COMMON = {
     "softmax": one_of(*HEADS),
     "num_components": COUNT_OR_0,
@@ -224,6 +224,11 @@ def check_seq2seq(model: ConfigDict) -> None:
             model.initializer == "fan_in" and model.forget_gate_bias != 0,
             "forget_gate_bias",
             "is not for config.model.initializer = fan_in, whose biases are 0",
+        ),
+        (
+            model.initializer == "fan_in" and model.attention == "normed_additive",
+            "initializer",
+            "makes vectors 0, and normed_additive divides one by its norm",
         ),
         (
             model.hand_over == "h" and model.cell == "qrnn",

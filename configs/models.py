@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 
 def _of_every_model(name: str) -> ConfigDict:
-    """Returns the fields of a softmax, of dropout and of arithmetic, which all models but bits have."""
+    """Returns the fields of a softmax, of dropout and of arithmetic, of all models but bits."""
     model = ConfigDict()
     model.name = name
     # tied: the embedding is the softmax's matrix; separate: it has its own; mixture: of several

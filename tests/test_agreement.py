@@ -1,10 +1,10 @@
 """experiments/agreement_sites.py, agreement.py: where words agree, and what a model says there."""
 
-import numpy as np
 import pytest
 
 from awd_jax.data import grammar as grammars
 from awd_jax.data.grammar import Rule, make_derive
+from awd_jax.data.streams import stream
 from awd_jax.data.synthetic import english_grammar
 from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.tasks.model_file import BestModel
@@ -14,9 +14,9 @@ from experiments.agreement_sites import follow, sample_sentences
 
 def test_sentences_are_those_of_the_corpus():
     """Given the same numbers: the subjects are followed, and change nothing."""
-    grammar, seed = english_grammar(), np.random.SeedSequence([3, 1])
-    derive = make_derive(grammar, np.random.RandomState(np.random.MT19937(seed)).random_sample)
-    for sentence in grammars.sample_sentences(grammar, 300, seed):
+    grammar = english_grammar()
+    derive = make_derive(grammar, stream(3, 1).random_sample)
+    for sentence in grammars.sample_sentences(grammar, 300, stream(3, 1)):
         ours = follow(grammar, derive())
         assert (ours.words, ours.log_prob) == sentence
 

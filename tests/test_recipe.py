@@ -185,6 +185,13 @@ def test_a_memory_has_its_fields_and_room_in_each_layer(fields, rule):
         recipe.check(config)
 
 
+def test_fan_in_leaves_no_norm_to_divide_by():
+    config = addition.get_config()
+    config.model.update(attention="normed_additive", initializer="fan_in")
+    with pytest.raises(InputError, match="initializer = fan_in: makes vectors 0, and normed_add"):
+        recipe.check(config)
+
+
 @pytest.mark.parametrize("name", ["seq2seq", "bits"])
 def test_the_heads_of_a_memory_leave_room_in_every_model(name):
     config = {"seq2seq": addition, "bits": ntm_copy}[name].get_config()

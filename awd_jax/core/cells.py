@@ -1,7 +1,7 @@
 """The recurrent cells: the equations of all but the LSTM, and the table of their names."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from awd_jax.core.gated import Equations, GatedParams, Gates, inputs_part
 from awd_jax.core.lstm import lstm
 from awd_jax.core.mogrifier import mogrifier
 from awd_jax.core.ntm import ntm
+from awd_jax.core.parts import make_part
 from awd_jax.core.product import affine
 from awd_jax.core.qrnn import qrnn
 from awd_jax.core.recurrence import Cell, by_scan
@@ -138,3 +139,13 @@ CELLS: dict[str, Callable[..., Cell]] = {
     "mogrifier": mogrifier,
     "ntm": ntm,
 }
+
+
+def make_cells(fields: Any, num_layers: int, **instead: Any) -> tuple[Cell, ...]:
+    """Makes the cells of a stack, each option from `instead` or else from fields of a model.
+
+    Only the first layer reads `filter_width` inputs at a time.
+    """
+    first = make_part(CELLS, fields.cell, fields, **instead)
+    other = make_part(CELLS, fields.cell, fields, **instead, filter_width=1)
+    return (first, *(other,) * (num_layers - 1))

@@ -15,7 +15,7 @@ def cudnn_lstm(
     length: Length,
     state_mask: Float[Array, "B H"] | None = None,
 ) -> tuple[Float[Array, "T B H"], State]:
-    """Unrolls `cells.lstm` in one cuDNN call; outputs from step `length` on are 0.
+    """Unrolls `lstm.lstm` in one cuDNN call; outputs from step `length` on are 0.
 
     cuDNN computes in float32, with TF32 products unless jax's matmul precision is "highest". It
     cannot be traced without a GPU, nor mapped by `vmap`.

@@ -55,10 +55,12 @@ def pack(mask: Float[Array, "..."] | None, rate: float) -> Kept | None:
 
 def apply(mask: Float[Array, "..."] | Kept | None, x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Returns `mask * x` in the dtype of x, or `x` itself without a mask."""
-    if isinstance(mask, Kept):
-        kept = (x.astype(mask.scale.dtype) * mask.scale).astype(x.dtype)
-        return jnp.where(mask.is_kept, kept, 0)
-    return x if mask is None else (mask * x.astype(mask.dtype)).astype(x.dtype)
+    if mask is None:
+        return x
+    factor = mask.scale if isinstance(mask, Kept) else mask
+    wider = max(factor.dtype, x.dtype, key=lambda dtype: dtype.itemsize)
+    masked = (factor.astype(wider) * x.astype(wider)).astype(x.dtype)
+    return jnp.where(mask.is_kept, masked, 0) if isinstance(mask, Kept) else masked
 
 
 def sample_dropout(

@@ -104,7 +104,7 @@ def mogrifier(
       cap_input_gate: of the LSTM, as in `lstm`.
 
     Raises:
-      ValueError: backend is fast or cudnn.
+      ValueError: another backend.
     """
     if backend not in ("auto", "scan"):
         raise ValueError(f"backend {backend}: the mogrifier has scan only")

@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from awd_jax.batches import Bits, Counts
+from awd_jax.data.streams import stream
 from awd_jax.data.windows import BUCKET
-from awd_jax.errors import InputError
 
 Vectors = Float32[np.ndarray, "_ B _"]
 ITEM = 3  # vectors of an item
@@ -134,7 +134,7 @@ class BitPlan:
 
     def __getitem__(self, position: int) -> Bits:
         size = Size(*self.sizes[position].tolist())
-        random = _stream(*self.seeds, position + 1)
+        random = stream(*self.seeds, position + 1)
         whole = self.exercise.draw(random, size, self.largest.repeats, self.num_sequences)
         own = slice(self.columns.start, self.columns.stop)
         shown, answer = (vectors[:, own] for vectors in whole)
@@ -145,7 +145,7 @@ class BitPlan:
         weights = np.zeros(shape, np.float32)
         inputs[:start], targets[start:end], weights[start:end] = shown, answer, 1
         num_tokens = len(answer) * self.num_sequences
-        counts = Counts(np.float32(num_tokens), np.float32(num_tokens - self.num_sequences))
+        counts = Counts(np.float32(num_tokens), np.float32(num_tokens))  # none is the first step
         return Bits(inputs, targets, weights, counts)
 
     def __iter__(self) -> Iterator[Bits]:
@@ -188,9 +188,7 @@ def training_plan(
     Raises:
       InputError: the seed is negative.
     """
-    if seed < 0:
-        raise InputError(f"seed {seed}", "must not be negative", "use 0 or more")
-    random, num_batches = _stream(seed, epoch), size[0]
+    random, num_batches = stream(seed, epoch), size[0]
     drawn = random.randint(lengths.start, lengths.stop, size=num_batches)
     return _plan(name, (seed, epoch), drawn, lengths[-1], max_repeats, size, random)
 
@@ -199,7 +197,7 @@ def even_plan(
     name: str, lengths: range, max_repeats: int, size: tuple[int, int], split: int
 ) -> BitPlan:
     """Returns batches for evaluation: the lengths in turn; the number of the split is the seed."""
-    random = _stream(0, 0, split)
+    random = stream(0, 0, split)
     in_turn = lengths.start + np.arange(size[0]) % len(lengths)
     return _plan(name, (0, 0, split), in_turn, lengths[-1], max_repeats, size, random)
 
@@ -217,8 +215,3 @@ def _plan(
     sizes = np.stack([lengths, repeats], axis=1)
     largest = Size(max_length, max_repeats)
     return BitPlan(EXERCISES[name], seeds, sizes, largest, size[1], range(size[1]))
-
-
-def _stream(*seeds: int) -> np.random.RandomState:
-    """Returns a stream that numpy has frozen, as those of default_rng are not."""
-    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seeds)))

@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int, Int32
 
 from awd_jax.batches import Counts, Pair
 from awd_jax.data.pairs import Pairs, Ragged
+from awd_jax.data.streams import stream
 from awd_jax.errors import InputError
 
 Shape = tuple[int, int]
@@ -100,10 +101,7 @@ def training_plan(
     Raises:
       InputError: the batch size is not positive, or the seed is negative.
     """
-    if seed < 0:
-        raise InputError(f"seed {seed}", "must not be negative", "use 0 or more")
-    # Not default_rng, whose stream numpy does not freeze: a resumed run must draw the same order.
-    random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, epoch])))
+    random = stream(seed, epoch)
     plan = _plan(pairs, shapes, batch_size, eos_id, random.permutation(len(pairs)))
     order = random.permutation(len(plan)).tolist()
     return dataclasses.replace(

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from awd_jax.errors import InputError
+from awd_jax.data.streams import stream
 
 Lines = list[tuple[str, str]]  # a source and its target each
 
@@ -65,7 +65,7 @@ def new_sums(random: np.random.RandomState, count: int) -> Sums:
 
 
 def _addition(seed: int) -> Exercise:
-    random = _stream(seed)
+    random = stream(seed)
     num_train, num_valid, num_test = SIZES
     numbers = new_sums(random, sum(SIZES)).numbers
     first = num_train + num_test  # valid is drawn after them
@@ -75,12 +75,12 @@ def _addition(seed: int) -> Exercise:
 
 
 def _dates(seed: int) -> Exercise:
-    random = _stream(seed)
+    random = stream(seed)
     return Exercise(*(_date_lines(random, np.arange(_num_days()), size) for size in SIZES))
 
 
 def _dates_by_date(seed: int) -> Exercise:
-    random = _stream(seed)
+    random = stream(seed)
     days = random.permutation(_num_days())
     tenth = len(days) // 10
     own = (days[2 * tenth :], days[:tenth], days[tenth : 2 * tenth])
@@ -114,7 +114,7 @@ def _num_days() -> int:
 
 def _letters(change: Callable[[str], str], seed: int) -> Exercise:
     """Returns random lower-case letters, changed: short and long ones in all but test."""
-    random = _stream(seed)
+    random = stream(seed)
     splits = []
     for size, shortest in zip(LETTER_SIZES, (1, 1, LONGEST), strict=True):
         lengths = random.randint(shortest, LONGEST + 1, size=size).tolist()
@@ -122,13 +122,6 @@ def _letters(change: Callable[[str], str], seed: int) -> Exercise:
         sources = [bytes(r[:n]).decode() for r, n in zip(rows, lengths, strict=True)]
         splits.append([(source, change(source)) for source in sources])
     return Exercise(*splits)
-
-
-def _stream(seed: int) -> np.random.RandomState:
-    """Returns a stream that numpy has frozen, as those of default_rng are not."""
-    if seed < 0:
-        raise InputError(f"seed {seed}", "must not be negative", "use 0 or more")
-    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
 
 
 EXERCISES: dict[str, Callable[[int], Exercise]] = {

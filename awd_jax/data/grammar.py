@@ -104,12 +104,10 @@ def make_derive(
 
 
 def sample_sentences(
-    grammar: Grammar, num_sentences: int, seed: np.random.SeedSequence
+    grammar: Grammar, num_sentences: int, random: np.random.RandomState
 ) -> list[Sentence]:
     """Draws independent sentences, each with the log-probability of its derivation in nats."""
-    # A RandomState's stream is frozen by numpy's policy (NEP 19); a Generator's may change with
-    # any release, and the corpus with it.
-    derive = make_derive(grammar, np.random.RandomState(np.random.MT19937(seed)).random_sample)
+    derive = make_derive(grammar, random.random_sample)
     sentences = []
     for _ in range(num_sentences):
         words, log_prob = [], 0.0

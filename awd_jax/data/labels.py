@@ -9,6 +9,7 @@ from jaxtyping import Float32, Int32
 
 from awd_jax.data.label_files import Document, find_split, read_split
 from awd_jax.data.pairs import Pairs, Ragged
+from awd_jax.data.streams import stream
 from awd_jax.data.subjects import draw_subjects
 from awd_jax.data.text import lines_tokens
 from awd_jax.data.vocabulary import UNK, Vocabulary
@@ -137,7 +138,7 @@ def _read(name: str, directory: str, valid_share: float, seed: int) -> list[list
 
 def _stratify(documents: list[Document], share: float, seed: int) -> list[list[Document]]:
     """Returns train and valid: of each label this share is valid, one document at least."""
-    random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
+    random = stream(seed)
     is_valid = np.zeros(len(documents), bool)
     labels = np.array([document.label for document in documents])
     for label in np.unique(labels):

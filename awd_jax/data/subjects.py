@@ -8,9 +8,9 @@ past the others, and know which nouns are of one class, as a model of the langua
 import numpy as np
 
 from awd_jax.data.grammar import Rule, sample_sentences
-from awd_jax.data.synthetic import english_grammar
+from awd_jax.data.streams import stream
+from awd_jax.data.synthetic import SUBJECTS, english_grammar
 
-PRONOUNS = {"he": 0.3, "she": 0.3, "it": 0.15, "they": 0.25}  # as often as in the corpus
 SIZES = (2_000, 500, 2_000)  # train, valid, test
 FEWEST_WORDS = 5  # so that there is more than the noun
 
@@ -21,14 +21,14 @@ def draw_subjects(seed: int) -> list[list[tuple[str, str]]]:
     No text is in two of them, or twice in one.
     """
     grammar = english_grammar()
-    random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, len(SIZES)])))
-    kinds, probs = zip(*PRONOUNS.items(), strict=True)
+    random = stream(seed, len(SIZES))
+    kinds, probs = zip(*SUBJECTS.items(), strict=True)  # as often as in the corpus
     wanted = random.choice(len(kinds), size=sum(SIZES), p=probs)
     texts = {}
     for index, kind in enumerate(kinds):
         phrases = grammar | {"S": (Rule(1.0, (f"NP[{kind}]",)),)}
         num = int((wanted == index).sum())
-        drawn = sample_sentences(phrases, 40 * num, np.random.SeedSequence([seed, index]))
+        drawn = sample_sentences(phrases, 40 * num, stream(seed, index))
         long = (" ".join(s.words) for s in drawn if len(s.words) >= FEWEST_WORDS)
         texts[index] = list(dict.fromkeys(long))[:num]
         assert len(texts[index]) == num

@@ -25,9 +25,10 @@ from awd_jax.data.grammar import (
     sample_sentences,
     tokens_per_sentence,
 )
+from awd_jax.data.streams import stream
 
 # Agreement: a subject's class is named by its pronoun, with the probability of choosing it.
-_SUBJECTS = {"he": 0.3, "she": 0.3, "it": 0.15, "they": 0.25}
+SUBJECTS = {"he": 0.3, "she": 0.3, "it": 0.15, "they": 0.25}
 _PLACES = {"place": 0.7, "places": 0.3}
 _PLURAL = ("they", "places")
 
@@ -102,13 +103,13 @@ def _lexicon() -> dict[str, list[str]]:
     """The words of each lexical category and class, most frequent first."""
     words = {category: text.split() for category, text in _WORDS.items()}
     for category, text in _PRONOUNS.items():
-        for kind, pronoun in zip(_SUBJECTS, text.split(), strict=True):
+        for kind, pronoun in zip(SUBJECTS, text.split(), strict=True):
             words[f"{category}[{kind}]"] = [pronoun]
     for category, text in _VERBS.items():
         singular, plural = [_third_person(verb) for verb in text.split()], text.split()
-        for kind in _SUBJECTS:
+        for kind in SUBJECTS:
             words[f"{category}[{kind}]"] = plural if kind in _PLURAL else singular
-    for kind in (*_SUBJECTS, *_PLACES):
+    for kind in (*SUBJECTS, *_PLACES):
         words[f"Det[{kind}]"] = _DETERMINERS["plural" if kind in _PLURAL else "singular"].split()
     return words
 
@@ -128,33 +129,36 @@ def english_grammar() -> Grammar:
         total = math.fsum(1 / k for k in range(1, len(words) + 1))
         grammar[category] = tuple(Rule(1 / k / total, (w,)) for k, w in enumerate(words, start=1))
     for line in _RULES.strip().splitlines():
-        for instance, _ in _instances(line, "a", _SUBJECTS):
+        for instance, _ in _instances(line, "a", SUBJECTS):
             left, rights = instance.split("=")
             grammar[left.strip()] = tuple(
                 Rule(float(body.split()[0]) * prob_b * prob_c, tuple(body.split()[1:]))
                 for right in rights.replace("-", "").split("|")
-                for right_b, prob_b in _instances(right, "b", _SUBJECTS)
+                for right_b, prob_b in _instances(right, "b", SUBJECTS)
                 for body, prob_c in _instances(right_b, "c", _PLACES)
             )
     return grammar
 
 
-def _sample_text(grammar: Grammar, num_tokens: int, seed: np.random.SeedSequence) -> str:
+def _sample_text(grammar: Grammar, num_tokens: int, random: np.random.RandomState) -> str:
     """About `num_tokens` tokens of text, one sentence per line.
 
     The number of sentences is fixed: stopping at a token would favour long last sentences.
     """
-    sentences = sample_sentences(grammar, round(num_tokens / tokens_per_sentence(grammar)), seed)
+    sentences = sample_sentences(grammar, round(num_tokens / tokens_per_sentence(grammar)), random)
     return "".join(" ".join(sentence.words) + "\n" for sentence in sentences)
 
 
 def generate_corpus(seed: int) -> SyntheticCorpus:
     """The corpus of a seed: about 200,000 tokens of train, 20,000 each of valid and test.
 
-    The splits are independent streams of the same source. Raises ValueError for a negative seed.
+    The splits are independent streams of the same source.
+
+    Raises:
+      InputError: the seed is negative.
     """
     grammar = english_grammar()
-    train, valid, test = (np.random.SeedSequence([seed, split]) for split in range(3))
+    train, valid, test = (stream(seed, split) for split in range(3))
     return SyntheticCorpus(
         train=_sample_text(grammar, 200_000, train),
         valid=_sample_text(grammar, 20_000, valid),

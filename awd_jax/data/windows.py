@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from awd_jax.batches import Counts, Window
+from awd_jax.data.streams import stream
 from awd_jax.errors import InputError
 
 BUCKET = 8
@@ -137,11 +138,7 @@ def epoch_windows(num_rows: int, bptt: int, seed: int, epoch: int) -> Windows:
     """
     if bptt < 1:
         raise InputError(f"bptt {bptt}", "must be 1 or more", "raise it")
-    if seed < 0:
-        raise InputError(f"seed {seed}", "must not be negative", "use 0 or more")
-    # Not default_rng: numpy freezes the streams of RandomState and SeedSequence only, and
-    # a resumed run must draw the same windows whatever numpy it finds.
-    random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, epoch])))
+    random = stream(seed, epoch)
     lengths: list[int] = []
     left = num_rows - 1
     while left > 0:

@@ -18,19 +18,38 @@ _FASTAI_PADDING = "xxfake"  # repeated until the size is a multiple of 8
 
 
 def read_tokens(path: Path) -> tuple[str, ...]:
-    """Reads a JSON list of strings (`.json`), or a text file with one token a line.
+    """Reads a JSON list of tokens (`.json`), or a text file with one a line.
 
     Raises:
       InputError: it is missing, or is neither; a pickled list is never loaded.
     """
     place = f"vocabulary {path}"
-    text = read_text(place, path, _FIX)
+    tokens = read_list(place, path, _FIX)
+    for counted in (r"\S+\s+\d+", r"\s*\d+\s+\S+"):
+        if path.suffix != ".json" and all(re.fullmatch(counted, token) for token in tokens):
+            fix = "keep the column of tokens alone, as cut or awk do"
+            raise InputError(f"{place}, line 1", f"{tokens[0]!r} is a token and its count", fix)
+    return tokens
+
+
+def read_list(place: str, path: Path, fix: str) -> tuple[str, ...]:
+    """Reads a JSON list of strings (`.json`), or a text file with one a line.
+
+    Args:
+      place: what the file has, for messages.
+      path: the file.
+      fix: what to do if it has something else.
+
+    Raises:
+      InputError: it is missing, or is neither; a pickled list is never loaded.
+    """
+    text = read_text(place, path, fix)
     # The name of a pipe does not say what it holds.
     is_json = path.suffix == ".json" or (text.startswith('["') and text.rstrip().endswith('"]'))
-    return parse_tokens(place, text) if is_json else _lines(place, text)
+    return parse_tokens(place, text, fix) if is_json else _lines(place, text, fix)
 
 
-def parse_tokens(place: str, text: str) -> tuple[str, ...]:
+def parse_tokens(place: str, text: str, fix: str = _FIX) -> tuple[str, ...]:
     """Returns the strings of a JSON list.
 
     Raises:
@@ -39,9 +58,9 @@ def parse_tokens(place: str, text: str) -> tuple[str, ...]:
     try:
         tokens = json.loads(text)
     except ValueError as error:
-        raise InputError(place, f"is not JSON ({error})", _FIX) from error
+        raise InputError(place, f"is not JSON ({error})", fix) from error
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-        raise InputError(place, "must be a JSON list of strings", _FIX)
+        raise InputError(place, "must be a JSON list of strings", fix)
     return tuple(tokens)
 
 
@@ -62,13 +81,9 @@ def number_padding(tokens: Sequence[str]) -> tuple[str, ...]:
     return tuple(numbered)
 
 
-def _lines(place: str, text: str) -> tuple[str, ...]:
+def _lines(place: str, text: str, fix: str) -> tuple[str, ...]:
     # Not splitlines(): it also ends lines at characters that may be tokens.
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     if "" in lines:
-        raise InputError(f"{place}, line {lines.index('') + 1}", "is blank", _FIX)
-    for counted in (r"\S+\s+\d+", r"\s*\d+\s+\S+"):
-        if all(re.fullmatch(counted, line) for line in lines):
-            fix = "keep the column of tokens alone, as cut or awk do"
-            raise InputError(f"{place}, line 1", f"{lines[0]!r} is a token and its count", fix)
+        raise InputError(f"{place}, line {lines.index('') + 1}", "is blank", fix)
     return tuple(lines)

@@ -109,7 +109,9 @@ def _read_torch(path: Path) -> WeightsFile:
 
 
 def _to_float32(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    if not jnp.issubdtype(array.dtype, jnp.floating):
+    # PyTorch's batch normalisation counts its batches in an int64.
+    is_count = name.endswith("num_batches_tracked")
+    if not (is_count or jnp.issubdtype(array.dtype, jnp.floating)):
         raise InputError(
             f"weights {path}: {name} is {array.dtype}", "must be floating point", "give a model"
         )

@@ -10,9 +10,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from awd_jax.batches import Bits
 from awd_jax.core import masks as dropout
-from awd_jax.core.cells import CELLS, Backend
+from awd_jax.core.cells import Backend, make_cells
 from awd_jax.core.draws import uniform
-from awd_jax.core.parts import make_part
 from awd_jax.core.product import affine
 from awd_jax.core.recurrence import Cell
 from awd_jax.core.unroll import Features, StackKeys, sample_stack, stack_rates, unroll_stack
@@ -70,7 +69,7 @@ class BitModel(nn.Module):
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cell of each layer."""
-        return (make_part(CELLS, self.cell, self),) * self.num_layers
+        return make_cells(self, self.num_layers)
 
     def setup(self) -> None:  # noqa: D102
         self.layers = [

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from awd_jax.batches import Labelled, Window
 from awd_jax.core import masks as dropout
-from awd_jax.core.cells import CELLS, Backend
+from awd_jax.core.cells import Backend, make_cells
 from awd_jax.core.heads import HEADS
 from awd_jax.core.parts import make_part
 from awd_jax.core.recurrence import Cell, residual
@@ -81,9 +81,7 @@ class RecurrentLM(nn.Module):
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cell of each layer."""
-        first = make_part(CELLS, self.cell, self)
-        other = make_part(CELLS, self.cell, self, filter_width=1)
-        cells = (first, *(other,) * (self.num_layers - 1))
+        cells = make_cells(self, self.num_layers)
         return tuple(
             residual(cell) if self.residual and d == h else cell
             for cell, (d, h) in zip(cells, self.layer_dims, strict=True)

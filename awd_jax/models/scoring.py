@@ -48,7 +48,8 @@ def by_fan_in(key: Key[Array, ""], params: Params) -> Params:
         name = jax.tree_util.keystr(path)
         if like.ndim < 2:
             return jnp.zeros_like(like)
-        inputs = like.shape[-1] if name.endswith("['table']") else like.shape[0]
+        is_of_rows = name.endswith(("['table']", "['clusters']"))  # products have it transposed
+        inputs = like.shape[-1] if is_of_rows else like.shape[0]
         deviation = 0.01 if "embedding" in name else inputs**-0.5
         return deviation * jax.random.normal(key, like.shape)
 

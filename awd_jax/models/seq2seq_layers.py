@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 from jax.typing import DTypeLike
 
 from awd_jax.core.bidirectional import bidirectional
-from awd_jax.core.cells import CELLS
-from awd_jax.core.parts import make_part
+from awd_jax.core.cells import make_cells
 from awd_jax.core.recurrence import Cell, State, residual
 
 
@@ -38,7 +37,7 @@ class Layers(NamedTuple):
 def make_layers(model: Any) -> Layers:
     """Returns the layers that the fields of a `Seq2Seq` describe."""
     hidden_dim = model.hidden_dim
-    cells = _cells(model, model.encoder_layers, model.backend)
+    cells = make_cells(model, model.encoder_layers)
     num_turned = {"none": 0, "bottom": 1, "all": len(cells)}[model.bidirectional]
     cells = (*map(bidirectional, cells[:num_turned]), *cells[num_turned:])
     output_dims = [cell.output_dim(hidden_dim) for cell in cells]
@@ -58,7 +57,7 @@ def make_layers(model: Any) -> Layers:
         "input_feeding": state_dim,
     }
     decoder, steps = (
-        _with_residuals(model, _cells(model, model.decoder_layers, backend))
+        _with_residuals(model, make_cells(model, model.decoder_layers, backend=backend))
         for backend in (model.backend, "scan")
     )
     return Layers(
@@ -69,12 +68,6 @@ def make_layers(model: Any) -> Layers:
         fed_dim,
         on_top[model.placement] + memory_dim * model.peeky,
     )
-
-
-def _cells(model: Any, num_layers: int, backend: str) -> tuple[Cell, ...]:
-    first = make_part(CELLS, model.cell, model, backend=backend)
-    other = make_part(CELLS, model.cell, model, backend=backend, filter_width=1)
-    return (first, *(other,) * (num_layers - 1))
 
 
 def _with_residuals(model: Any, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:

@@ -85,10 +85,13 @@ def check_same(place: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None
     Raises:
       InputError: they differ; names the first differing fields.
     """
+    # The triangle of slanted is over all updates of a run.
+    is_slanted = ours.get("optimizer.schedule") == "slanted"
+    free = FREE_FIELDS - ({"train.num_epochs"} if is_slanted else set())
     differing = [
         f"{name} = {theirs.get(name)!r} there, {ours.get(name)!r} here"
         for name in {**ours, **theirs}
-        if name not in FREE_FIELDS and theirs.get(name) != ours.get(name)
+        if name not in free and theirs.get(name) != ours.get(name)
     ]
     if differing:
         more = f", and {len(differing) - _NUM_SHOWN} more" * (len(differing) > _NUM_SHOWN)

@@ -55,7 +55,7 @@ def export_model(config: ConfigDict, workdir: Path) -> None:
     described = {
         name: value
         for name, value in flatten(config).items()
-        if name in ("name", "data.level") or name.startswith("model.")
+        if name in ("name", "data.level", "data.backward") or name.startswith("model.")
     }
     metadata = {
         "level": best.level,

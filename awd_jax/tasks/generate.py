@@ -1,15 +1,13 @@
 """Generates text with a trained model: by sampling, greedily, or by beam search."""
 
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int32
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from awd_jax import output
 from awd_jax.data.spelling import Speller, spell
@@ -17,10 +15,9 @@ from awd_jax.data.text import Text, text_lines
 from awd_jax.data.vocabulary import EOS, UNK
 from awd_jax.errors import InputError
 from awd_jax.tasks.decoding import Tokens, cut_at, draw_samples, search_beams
-from awd_jax.tasks.model_file import BestModel, load_best_model
+from awd_jax.tasks.model_file import BestModel, check_forward, load_best_model
 from awd_jax.tasks.results import leave_json
-
-T = TypeVar("T")
+from awd_jax.tasks.table import with_bar
 
 
 class Drawn(NamedTuple):
@@ -39,10 +36,11 @@ def generate(config: ConfigDict, workdir: Path) -> None:
     history before the prompt is the end of a line.
 
     Raises:
-      InputError: there is no such model, the prompt has a token outside a vocabulary without
-        `<unk>`, or more texts are asked for than the method can give.
+      InputError: there is no such model, it reads backward, the prompt has a token outside a
+        vocabulary without `<unk>`, or more texts are asked for than the method can give.
     """
     _check_number(config.generate)
+    check_forward(config)
     best = load_best_model(config, workdir)
     prompt = _encode_prompt(config.generate.prompt, best)
     draw = _search if config.generate.method == "beam" else _sample
@@ -111,7 +109,7 @@ def _sample(
     drawn = []
     has_ended = np.zeros(config.num_samples, bool)
     started = time.perf_counter()
-    for tokens in _with_bar(steps, config.num_tokens):
+    for tokens in with_bar(steps, config.num_tokens, "token", output=""):
         drawn.append(tokens)
         if config.until_eos:
             has_ended |= tokens == best.vocabulary.eos_id
@@ -128,7 +126,7 @@ def _search(
 ) -> Drawn:
     steps = search_beams(config, best, prompt)
     started = time.perf_counter()
-    for beams in _with_bar(steps, config.num_tokens):
+    for beams in with_bar(steps, config.num_tokens, "token", output=""):
         if np.asarray(beams.is_ended).all():
             break
     seconds = time.perf_counter() - started
@@ -138,9 +136,3 @@ def _search(
     tokens = np.asarray(beams.tokens)[: config.num_samples, :num_steps][is_text]
     show(_shorten(config, best, tokens[0]))
     return Drawn(tokens, log_probs[is_text].tolist(), num_steps * len(beams.tokens), seconds)
-
-
-def _with_bar(steps: Iterator[T], num_tokens: int) -> Iterator[T]:
-    """Wraps steps in a progress bar, unless the text itself goes to the terminal."""
-    disable = True if sys.stdout.isatty() else None
-    yield from tqdm(steps, total=num_tokens, unit="token", leave=False, disable=disable)

@@ -12,7 +12,7 @@ from awd_jax.errors import InputError
 from awd_jax.files import local_path
 from awd_jax.interchange.classifier_layout import from_classifier
 from awd_jax.interchange.params import check_params, flat_shapes, unflatten_params
-from awd_jax.interchange.token_list import read_tokens
+from awd_jax.interchange.token_list import read_list
 from awd_jax.interchange.weights_file import read_weights
 from awd_jax.run.manifest import Identity
 from awd_jax.run.workdir import describe
@@ -43,13 +43,11 @@ def import_classifier(config: ConfigDict, workdir: Path) -> None:
     place, weights = f"weights {path}", read_weights(path)
     params, names = from_classifier(place, weights.arrays)
     vocabulary = read_vocabulary(config, weights)
+    fix = "give a JSON list of its labels, or a text file with one a line, in their order"
     if not fields.labels:
-        raise InputError(
-            "config.import_model.labels = ''",
-            "is needed for a classifier",
-            "give a JSON list of its labels, or a text file with one a line, in their order",
-        )
-    labels = read_tokens(local_path("config.import_model.labels", fields.labels))
+        raise InputError("config.import_model.labels = ''", "is needed for a classifier", fix)
+    labels_path = local_path("config.import_model.labels", fields.labels)
+    labels = read_list(f"labels {labels_path}", labels_path, fix)
     model = make_model(config.model, len(vocabulary), num_classes=len(labels))
     check_params(place, params, flat_shapes(model), names)
     arrays = jax.tree.map(jnp.asarray, unflatten_params(params))

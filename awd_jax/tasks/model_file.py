@@ -215,6 +215,20 @@ def check_structure(place: str, theirs: Mapping[str, Any], config: ConfigDict) -
             )
 
 
+def check_forward(config: ConfigDict) -> None:
+    """Checks that a language model reads texts from their beginning, as some tasks do.
+
+    Raises:
+      InputError: it reads them from their end.
+    """
+    if config.data.backward:
+        raise InputError(
+            "config.data.backward = True",
+            "is of a model that reads from the end, and this task reads from the beginning",
+            "give the workdir of a model that reads forward",
+        )
+
+
 def _of_model(fields: dict[str, Any]) -> dict[str, Any]:
     """Returns what a model is: its group, and its tokens; a task chooses its own randomness,
     and how much of a text it remembers."""

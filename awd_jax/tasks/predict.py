@@ -1,5 +1,6 @@
 """Labels each line of a file or of standard input with a trained classifier."""
 
+import collections
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,6 +64,8 @@ def predict(config: ConfigDict, workdir: Path) -> None:
         for line in _read(text, labellers[0]):
             num_lines += 1
             num_unk += line.num_unk
+        for labeller in labellers[1:]:
+            collections.deque(_read(text, labeller), maxlen=0)  # for what it refuses
         path = local_path("config.predict.output", options.output) if options.output else None
         started = time.perf_counter()
         with output.open_output(path) as out:
@@ -102,7 +105,8 @@ def _read(text: Text, labeller: _Labeller) -> Iterator[Line]:
     Raises:
       InputError: a line is blank, or has a token outside a vocabulary without `<unk>`.
     """
-    for number, tokens in enumerate(text_lines(text), 1):
+    own = text._replace(level=labeller.reading.level)  # that of another classifier may differ
+    for number, tokens in enumerate(text_lines(own), 1):
         place = f"{text.name}, line {number}"
         if not tokens:
             raise InputError(place, "is blank", "give one text a line")

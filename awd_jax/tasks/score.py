@@ -16,7 +16,7 @@ from awd_jax.files import local_path
 from awd_jax.run.report import describe_nll, perplexity
 from awd_jax.tasks.input_file import open_input
 from awd_jax.tasks.lines import ScoredLine, Scorer, read_lines
-from awd_jax.tasks.model_file import BestModel, load_best_model
+from awd_jax.tasks.model_file import BestModel, check_forward, load_best_model
 from awd_jax.tasks.results import leave_json
 from awd_jax.tasks.table import Table, with_bar
 
@@ -40,10 +40,11 @@ def score(config: ConfigDict, workdir: Path) -> None:
     line, or with `config.score.carry` all previous lines.
 
     Raises:
-      InputError: before anything is written: there is no such model, or the input cannot
-        be read, is not UTF-8, or has a token outside a vocabulary without `<unk>`.
+      InputError: before anything is written: there is no such model, it reads backward, or the
+        input cannot be read, is not UTF-8, or has a token outside a vocabulary without `<unk>`.
     """
     options = config.score
+    check_forward(config)
     with open_input("config.score.input", options.input, config.data.level) as text:
         num_lines = sum(1 for _ in text_lines(text))
         best = load_best_model(config, workdir)

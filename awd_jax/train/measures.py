@@ -5,6 +5,7 @@ tokens, `<eos>` included, each at its place. `bleu` and `chrf` are sacrebleu's, 
 from 0 to 100, on the text as it is spelled. A target's `<unk>` is never met: none is written.
 """
 
+import functools
 import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -107,6 +108,7 @@ def make_measure(
                 target = [*plan.pairs.targets[int(index)].tolist(), vocabulary.eos_id]
                 found.append(Found(target, _to_end(row, vocabulary.eos_id)))
 
+        @functools.cache
         def texts() -> tuple[list[str], list[str]]:
             ours, targets = (
                 [spell(vocabulary.decode(ids[:-1]), level) for ids in rows]

@@ -80,7 +80,7 @@ def make_train_step(
 
 
 def _sum_over_replicas(tree: Any) -> Any:
-    """The only communication of a step; XLA combines it into a single all-reduce."""
+    """All communication of a step but batch normalisation's; XLA makes one all-reduce of it."""
     # With a single replica, psum would copy every gradient.
     return tree if jax.lax.axis_size(AXIS) == 1 else jax.lax.psum(tree, AXIS)
 

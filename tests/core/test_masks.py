@@ -141,6 +141,16 @@ def test_dropped_weights_are_the_weights_times_their_masks():
     assert dropped.w_x is params.w_x and dropped.b is params.b
 
 
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_float64_keeps_its_digits(is_packed):
+    with jax.enable_x64(True):
+        x = jnp.arange(1.0, 65) / 3
+        mask = masks.sample_dropout(KEY, (64,), 0.5)
+        dropped = masks.apply(masks.pack(mask, 0.5) if is_packed else mask, x)
+        assert dropped.dtype == jnp.float64
+        np.testing.assert_array_equal(dropped, np.asarray(x) * np.asarray(mask))
+
+
 PER_SEQUENCE = {
     "locked": lambda ids: masks.sample_locked(KEY, ids, 16, 0.5),
     "elementwise": lambda ids: masks.sample_elementwise(KEY, ids, 5, 16, 0.5),

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from awd_jax.data.buckets import choose_shapes, training_plan
 from awd_jax.data.label_plan import LabelPlan
 from awd_jax.data.labels import Reading, balance, load_labels
-from awd_jax.data.subjects import FEWEST_WORDS, PRONOUNS, SIZES, draw_subjects
+from awd_jax.data.subjects import FEWEST_WORDS, SIZES, draw_subjects
+from awd_jax.data.synthetic import SUBJECTS
 from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.errors import InputError
 
@@ -180,7 +181,7 @@ def test_subjects_have_their_pronouns_and_no_text_is_in_two_splits():
     texts = [text for split in splits for _, text in split]
     assert len(set(texts)) == len(texts)
     assert min(len(text.split()) for text in texts) >= FEWEST_WORDS
-    assert {label for label, _ in splits[0]} == PRONOUNS.keys()
+    assert {label for label, _ in splits[0]} == SUBJECTS.keys()
     nouns = {"king": "he", "queen": "she", "dog": "it", "queens": "they"}
     for label, text in splits[0]:
         first = next((w for w in text.split() if w in nouns), None)

@@ -96,10 +96,12 @@ def test_an_imported_classifier_predicts(golden, tmp_path, capsys):
     config = ulmfit.get_config()
     config.model.update(SIZES)
     config.train.num_devices = 1
-    save_state(tmp_path / "model.safetensors", part(golden, "state/"))
+    state = part(golden, "state/")
+    counts = {n: v.astype(np.int64) for n, v in state.items() if n.endswith("num_batches_tracked")}
+    save_state(tmp_path / "model.safetensors", state | counts)  # as PyTorch has them
     tokens = ["xxunk", "xxpad", "xxbos", *(f"w{i}" for i in range(14))]
     (tmp_path / "vocabulary.txt").write_text("\n".join(tokens) + "\n")
-    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    (tmp_path / "labels.txt").write_text("class 1\nclass 2\nclass 3\n")
     (tmp_path / "lines.txt").write_text("w1 w2 w3\nzebra\n")
     for name in ("path", "vocabulary", "labels"):
         file = {"path": "model.safetensors"}.get(name, f"{name}.txt")
@@ -107,7 +109,7 @@ def test_an_imported_classifier_predicts(golden, tmp_path, capsys):
     with jax.numpy_dtype_promotion("standard"):  # optax's Adam needs it
         TASKS["import_model"](config, tmp_path / "run")
     best = load_best_model(config, tmp_path / "run", Classifier)
-    assert best.labels == ("a", "b", "c")
+    assert best.labels == ("class 1", "class 2", "class 3")
     config.predict.input = str(tmp_path / "lines.txt")
     capsys.readouterr()
     TASKS["predict"](config, tmp_path / "run")
@@ -116,6 +118,9 @@ def test_an_imported_classifier_predicts(golden, tmp_path, capsys):
     assert "outside the vocabulary" in said.err
     config.import_model.labels = ""
     with pytest.raises(InputError, match=r"import_model.labels = '': is needed"):
+        TASKS["import_model"](config, tmp_path / "other")
+    config.import_model.labels = str(tmp_path / "none.txt")
+    with pytest.raises(InputError, match=r"^labels .*none.txt: cannot be read"):
         TASKS["import_model"](config, tmp_path / "other")
     config.import_model.labels = str(tmp_path / "vocabulary.txt")
     with pytest.raises(InputError, match=r"has shape \[3\]: must be \[17\]"):

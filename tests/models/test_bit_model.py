@@ -240,3 +240,9 @@ def test_hundreds_of_steps_learn_and_stay_finite():
     assert np.all(np.isfinite(means))
     assert all(jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(params))
     assert np.mean(means[-50:]) < 0.5 * K * np.log(2)
+
+
+def test_only_the_first_layer_has_the_filter_of_two():
+    model = BitModel(**SIZES, num_layers=2, cell="qrnn", filter_width=2)
+    params = jax.eval_shape(model.init_params, jax.random.key(0))
+    assert [params[f"qrnn_{i}"]["w"].shape[0] for i in range(2)] == [2 * D, 12]

@@ -338,3 +338,12 @@ def test_one_two_and_four_replicas_take_the_same_step(name):
     assert not jnp.array_equal(one.params["embedding"], params["embedding"])
     for state in more:
         assert_close(state, one, rtol=1e-3, atol=1e-5)
+
+
+def test_fan_in_is_what_a_product_sums():
+    """The rows of `clusters` are transposed in it."""
+    sizes = {"vocab_size": 200, "source_vocab_size": VS, "embed_dim": 64, "hidden_dim": 64}
+    model = Seq2Seq(**sizes, softmax="adaptive", cutoffs=(50, 100, 150), initializer="fan_in")
+    params = flatten_params(jax.jit(model.init_params)(jax.random.key(0)))
+    assert np.std(params["softmax.clusters"]) == pytest.approx(64**-0.5, rel=0.2)
+    assert np.std(params["decoder_0.w_h"]) == pytest.approx(64**-0.5, rel=0.05)

@@ -28,6 +28,15 @@ def test_the_same_run_may_open_its_workdir_again(tmp_path, corpus):
     open_and_close(tmp_path / "run", describe(config, fingerprint(corpus)))
 
 
+def test_a_triangle_over_all_updates_ends_where_it_was_to(tmp_path, corpus):
+    config = default.get_config("smoke")
+    config.optimizer.schedule = "slanted"
+    open_and_close(tmp_path / "run", describe(config, fingerprint(corpus)))
+    config.train.num_epochs = 99
+    with pytest.raises(InputError, match=r"train.num_epochs = 2 there, 99 here"):
+        open_and_close(tmp_path / "run", describe(config, fingerprint(corpus)))
+
+
 def test_what_tasks_after_training_are_told_is_not_of_the_run(corpus):
     config = default.get_config("smoke")
     fields = describe(config, fingerprint(corpus))

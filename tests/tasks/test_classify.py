@@ -138,6 +138,28 @@ def test_a_second_classifier_that_reads_backward_counts_as_much(trained, tmp_pat
         TASKS["classify"](make_config(data), tmp_path)
 
 
+def test_a_second_classifier_reads_tokens_of_its_own(trained, tmp_path, capsys):
+    """The first one's words are no characters."""
+    path, config = trained
+    base = make_base_config()
+    base.data.level = "char"
+    save_model(base, tmp_path)
+    data = tmp_path / "data"
+    data.mkdir()
+    other = make_config(data)
+    other.data.level = "char"
+    other.train.update(measures=(), best_by="nll")
+    TASKS["classify"](other, tmp_path)
+    result = json.loads((tmp_path / other.name / "result.json").read_text())
+    assert np.sum(result["valid_confusion"]) == np.sum(result["test_confusion"]) == len(ROWS)
+    text = "a b c d\nefgha\n"
+    ours, theirs = predict(config, path, text, capsys), predict(other, tmp_path, text, capsys)
+    both = predict(config, path, text, capsys, also=str(tmp_path / other.name))
+    for a, b, row in zip(ours, theirs, both, strict=True):
+        mean = {n: (a["probabilities"][n] + b["probabilities"][n]) / 2 for n in "xy"}
+        assert row["probabilities"] == pytest.approx(mean, rel=1e-5)
+
+
 def test_what_does_not_fit_is_one_line(trained, tmp_path, capsys):
     path, config = trained
     with pytest.raises(InputError, match=r"model.hidden_dim = 99: workdir .* has 24"):

@@ -151,3 +151,10 @@ def test_more_texts_than_the_method_gives_are_refused(tmp_path, run, method, mos
 def test_a_prompt_that_is_not_utf8_is_refused(run):
     with pytest.raises(InputError, match="byte 0xff is not UTF-8"):
         run(prompt="a \udcff")
+
+
+def test_a_model_that_reads_from_the_end_is_refused(workdir):
+    config = make_config()
+    config.data.backward = True
+    with pytest.raises(InputError, match=r"data.backward = True: is of a model that reads from"):
+        generate(config, workdir)

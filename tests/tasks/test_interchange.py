@@ -16,6 +16,8 @@ from awd_jax.train.language import read_corpus
 from awd_jax.train.problem import make_model
 from configs import default
 from tests.interchange.golden import load_golden, load_transformer, save_state
+from tests.tasks.saved_model import make_config as make_base_config
+from tests.tasks.saved_model import save_model
 from tests.train.tiny import make_tiny_config
 
 FASTAI_TOKENS = ("xxunk", "xxpad", "xxbos", "xxeos", *"abcdefghijklmnop", "w x", "\n") + (
@@ -246,6 +248,25 @@ def test_what_shapes_do_not_show_is_refused(exportable, tmp_path, field):
     config.export_model.format = "torch"
     with pytest.raises(InputError, match=rf"format = torch: is for the plain LSTM.*{field} = True"):
         TASKS["export_model"](config, workdir)
+
+
+def test_a_model_that_reads_from_the_end_says_so(tmp_path):
+    config = make_base_config()
+    config.data.backward = True
+    save_model(config, tmp_path / "backward")
+    TASKS["export_model"](config, tmp_path / "backward")
+    config.import_model.path = str(tmp_path / "backward" / "export" / "model.safetensors")
+    config.data.backward = False
+    with pytest.raises(InputError, match=r"data.backward = False: .* has True"):
+        TASKS["import_model"](config, tmp_path / "run")
+
+
+def test_a_config_that_another_program_wrote_is_refused(tmp_path):
+    config = golden_config(tmp_path, "fastai_1")
+    metadata = {"config": "hidden = 12"}
+    write_safetensors(tmp_path / "weights.safetensors", load_golden("fastai_1").state, metadata)
+    with pytest.raises(InputError, match=r"the config in weights .*: is not JSON"):
+        TASKS["import_model"](config, tmp_path / "run")
 
 
 def test_a_model_with_clusters_keeps_its_tokens(tmp_path):

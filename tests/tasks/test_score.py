@@ -146,6 +146,13 @@ def test_a_missing_file_is_named(workdir):
         score(config, workdir)
 
 
+def test_a_model_that_reads_from_the_end_is_refused(workdir):
+    config = make_config()
+    config.data.backward = True
+    with pytest.raises(InputError, match=r"data.backward = True: is of a model that reads from"):
+        score(config, workdir)
+
+
 def test_a_token_outside_a_vocabulary_without_unk_stops_before_anything_is_written(
     run, tmp_path, capsys
 ):
