@@ -61,6 +61,15 @@ class InterruptedRunError(RunError):
         self.exit_code = 128 + signum
 
 
+class SignalReceived(BaseException):
+    """A signal, wherever the program was. No Exception: those are what libraries fail with."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+        self.exit_code = 128 + signum
+
+
 class ProcessError(RunError):
     """Another process of the run failed, was lost, or never started.
 

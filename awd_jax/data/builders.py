@@ -23,7 +23,7 @@ import tensorflow_datasets as tfds
 from awd_jax.data.catalogue import SOURCES, Source, Splits, find_local, find_splits, placement
 from awd_jax.data.download import fetch
 from awd_jax.data.text import Text, spelled_blocks
-from awd_jax.errors import InputError
+from awd_jax.errors import InputError, one_line
 
 
 class _CorpusBuilder(
@@ -107,14 +107,17 @@ def prepared_splits(name: str) -> Splits:
       InputError: the files cannot be downloaded, or the dataset cannot be written.
     """
     # Given explicitly because TFDS reads this variable only once, at import.
-    builder = _BUILDERS[name](data_dir=os.environ.get("TFDS_DATA_DIR"))
+    make_builder = functools.partial(_BUILDERS[name], data_dir=os.environ.get("TFDS_DATA_DIR"))
+    builder = make_builder()
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints its progress there
             builder.download_and_prepare()
-    except OSError as error:
-        raise InputError(
-            str(builder.data_dir), f"cannot be written ({error})", placement(SOURCES[name])
-        ) from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: of array_record, as on a full disk
+        builder = make_builder()
+        if not builder.is_prepared():  # another process may have been faster
+            raise InputError(
+                str(builder.data_dir), f"cannot be written ({error})", placement(SOURCES[name])
+            ) from error
     # PtbChar stores characters with blanks between them, so they are read back as words.
     level = "word" if name == "ptb_char" else SOURCES[name].level
     return Splits(
@@ -128,8 +131,17 @@ def prepared_splits(name: str) -> Splits:
 
 
 def _records(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[bytes]:
-    for record in builder.as_data_source(split=split):
-        yield record["text"]
+    try:
+        for record in builder.as_data_source(split=split):
+            if record["text"] is None:
+                raise RuntimeError("it is truncated")
+            yield record["text"]
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{builder.data_dir} ({split})",
+            f"cannot be read ({one_line(error)})",
+            "delete that directory: it is then prepared again",
+        ) from error
 
 
 def _provide(source: Source, dl_manager: tfds.download.DownloadManager) -> Splits:

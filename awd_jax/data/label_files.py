@@ -36,7 +36,11 @@ def read_split(path: Path) -> list[Document]:
       InputError: it cannot be read, is not UTF-8, has no documents, or one without a label or text.
     """
     if path.is_dir():
-        documents = list(_of_directory(path))
+        try:
+            documents = list(_of_directory(path))
+        except OSError as error:
+            rule = f"cannot be read ({one_line(error)})"
+            raise InputError(str(path), rule, "make it readable") from error
     else:
         read = _of_json if path.suffix == ".jsonl" else _of_row
         text = read_text(str(path), path, "give a readable file")
@@ -72,6 +76,11 @@ def _of_json(place: str, line: str) -> Document:
         raise InputError(place, "has no label and text", 'make it {"label": ..., "text": ...}')
     if not isinstance(row["text"], str) or not isinstance(row["label"], str | int):
         raise InputError(place, "has a label or text that is no string", _FIX)
+    try:
+        row["text"].encode()
+    except UnicodeEncodeError as error:
+        half = row["text"][error.start]
+        raise InputError(place, f"has half a character, {half!a}", _FIX) from error
     return _document(place, str(row["label"]), row["text"])
 
 

@@ -143,7 +143,9 @@ def _stratify(documents: list[Document], share: float, seed: int) -> list[list[D
     labels = np.array([document.label for document in documents])
     for label in np.unique(labels):
         own = random.permutation(np.flatnonzero(labels == label))
-        is_valid[own[: max(1, round(share * len(own)))]] = len(own) > 1
+        # One at least, and not all: train must have every label.
+        num = min(max(1, round(share * len(own))), len(own) - 1)
+        is_valid[own[:num]] = True
     if not is_valid.any():
         raise InputError("train", "has one document of each label, and there is no valid", "add it")
     return [

@@ -127,6 +127,20 @@ def text_lines(text: Text) -> Iterator[list[str]]:
                 yield _tokens(line, text.level)
 
 
+def without_ends(text: Text) -> Text:
+    """The text as files of pairs and of labels are read: without a mark, lines ending in "\\n".
+
+    It matters at byte level alone: see the table above.
+    """
+
+    def blocks() -> Iterator[bytes]:
+        for index, block in enumerate(text.blocks()):
+            block = block.removeprefix(b"\xef\xbb\xbf") if index == 0 else block
+            yield block.replace(b"\r\n", b"\n").removesuffix(b"\r")
+
+    return text._replace(blocks=blocks)
+
+
 def lines_tokens(lines: Iterable[str], level: str) -> list[str]:
     """Returns the tokens of lines, which have no "\\n" in them, each with its `<eos>`."""
     string = "".join(f"{line}\n" for line in lines)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from awd_jax.errors import InputError, InterruptedRunError, StorageError
+from awd_jax.errors import InputError, InterruptedRunError, StorageError, one_line
 from awd_jax.run import processes
 from awd_jax.run.manifest import (
     DamagedError,
@@ -66,7 +66,13 @@ class Checkpoints(contextlib.AbstractContextManager):
                         "train first, or give --workdir",
                     )
                 local_devices()  # its error is one line if there are none; orbax's is not
-                self._store = Store(directory, read_only=identity is None)
+                try:
+                    self._store = Store(directory, read_only=identity is None)
+                except OSError as error:
+                    if identity is not None:
+                        raise StorageError(str(directory), error) from error
+                    rule = f"cannot be read ({one_line(error)})"
+                    raise InputError(str(directory), rule, "make it readable") from error
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:

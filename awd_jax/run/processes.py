@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from awd_jax.errors import InputError, ProcessError, RunError
+from awd_jax.errors import InputError, ProcessError, RunError, SignalReceived
 
 
 def count() -> int:
@@ -37,10 +37,10 @@ def together() -> Iterator[None]:
     if count() == 1:
         yield
         return
-    failure = None
+    failure: RunError | SignalReceived | None = None
     try:
         yield
-    except RunError as error:
+    except (RunError, SignalReceived) as error:
         failure = error
     exit_codes = multihost_utils.process_allgather(np.int32(failure.exit_code if failure else 0))
     if failure is not None:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from awd_jax.errors import InterruptedRunError
+from awd_jax.errors import InterruptedRunError, SignalReceived
 from awd_jax.run import processes
 from awd_jax.run.replicas import Replicas
 
@@ -48,7 +48,7 @@ class Interruption(contextlib.AbstractContextManager):
 def ended_by_signals() -> Iterator[None]:
     """Makes SIGTERM and SIGHUP raise in the body, as Ctrl-C does, so nothing stays half-written.
 
-    A second signal acts at once, as usual.
+    There it is a `SignalReceived`. A second signal acts at once, as usual.
 
     Raises:
       InterruptedRunError: a signal came.
@@ -57,11 +57,13 @@ def ended_by_signals() -> Iterator[None]:
     def end(signum: int, frame: FrameType | None) -> None:
         del frame
         _restore(before)
-        raise InterruptedRunError(signum, "before the task was done")
+        raise SignalReceived(signum)
 
     before = _handle((signal.SIGTERM, signal.SIGHUP), end)
     try:
         yield
+    except SignalReceived as error:
+        raise InterruptedRunError(error.signum, "before the task was done") from None
     finally:
         _restore(before)
 

@@ -205,6 +205,8 @@ def _find_unreadable(directory: Path) -> dict[int, DamagedError]:
         try:
             _rank(json.loads((path / "metrics" / "metrics").read_text()))
         except (OSError, ValueError, KeyError, TypeError) as error:
+            if not path.exists():  # the run that writes here has just discarded it
+                continue
             damaged[number] = DamagedError(
                 f"checkpoint {path}", f"has no metrics ({one_line(error)})", FIX
             )

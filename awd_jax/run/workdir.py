@@ -1,6 +1,7 @@
 """The directory of a run, which belongs to one config and one corpus."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -8,12 +9,12 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import jax
 from ml_collections import ConfigDict
 
-from awd_jax.errors import InputError, one_line
+from awd_jax.errors import InputError, StorageError, one_line
 from awd_jax.files import whole_file
 from awd_jax.recipe import flatten
 from awd_jax.run import processes
@@ -125,6 +126,8 @@ def open_workdir(workdir: Path, fields: dict[str, Any]) -> Iterator[None]:
                 except InputError:
                     raise
                 except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
+                    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                        raise StorageError(f"workdir {workdir}", error) from error
                     raise InputError(
                         f"workdir {workdir}",
                         f"cannot be used ({one_line(error)})",
@@ -136,7 +139,8 @@ def open_workdir(workdir: Path, fields: dict[str, Any]) -> Iterator[None]:
 def _claim(workdir: Path, fields: dict[str, Any], stack: contextlib.ExitStack) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     # The system releases a lock however a process ends, so a killed run leaves none.
-    lock = stack.enter_context((workdir / "lock").open("a+"))
+    # Without a buffer: closing would write again what failed, and raise again.
+    lock = stack.enter_context((workdir / "lock").open("ab+", buffering=0))
     _lock(lock, workdir)
     path = workdir / "config.json"
     if path.exists():
@@ -149,7 +153,7 @@ def _claim(workdir: Path, fields: dict[str, Any], stack: contextlib.ExitStack) -
             file.write(json.dumps(fields, indent=2).encode() + b"\n")
 
 
-def _lock(file: TextIO, workdir: Path) -> None:
+def _lock(file: BinaryIO, workdir: Path) -> None:
     """Locks a file, and writes into it which process holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -157,9 +161,8 @@ def _lock(file: TextIO, workdir: Path) -> None:
         file.seek(0)
         raise InputError(
             f"workdir {workdir}",
-            f"another run uses it ({file.read().strip()})",
+            f"another run uses it ({file.read().decode(errors='replace').strip()})",
             "wait for that run, or give another --workdir",
         ) from error
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())

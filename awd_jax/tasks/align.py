@@ -54,7 +54,7 @@ def align(config: ConfigDict, workdir: Path) -> None:
     options.update({"method": "beam", "num_best": 1, "attention": True})
     translator = LineTranslator(options, best)
     pairs = [
-        _align(f"{name}, line {number}", line, best, translator)
+        _align(f"{name}, line {number}", line.removesuffix("\r"), best, translator)
         for number, line in enumerate(lines[: min(config.align.num_pairs, last)], 1)
     ]
     if not pairs:

@@ -40,8 +40,8 @@ def generate(config: ConfigDict, workdir: Path) -> None:
         vocabulary without `<unk>`, or more texts are asked for than the method can give.
     """
     _check_number(config.generate)
-    check_forward(config)
     best = load_best_model(config, workdir)
+    check_forward(best)
     prompt = _encode_prompt(config.generate.prompt, best)
     draw = _search if config.generate.method == "beam" else _sample
     with output.open_output(None) as out:

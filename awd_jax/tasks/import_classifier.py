@@ -47,7 +47,10 @@ def import_classifier(config: ConfigDict, workdir: Path) -> None:
     if not fields.labels:
         raise InputError("config.import_model.labels = ''", "is needed for a classifier", fix)
     labels_path = local_path("config.import_model.labels", fields.labels)
-    labels = read_list(f"labels {labels_path}", labels_path, fix)
+    place_of_labels = f"labels {labels_path}"
+    labels = read_list(place_of_labels, labels_path, fix)
+    if len(set(labels)) < len(labels):
+        raise InputError(place_of_labels, "has a label more than once", fix)
     model = make_model(config.model, len(vocabulary), num_classes=len(labels))
     check_params(place, params, flat_shapes(model), names)
     arrays = jax.tree.map(jnp.asarray, unflatten_params(params))

@@ -110,10 +110,10 @@ def _read(config: ConfigDict) -> Imported:
     weights = read_weights(path)
     # What a file of export_model says of its model; other files say nothing.
     try:
-        theirs = json.loads(weights.metadata.get("config", "{}"))
-    except ValueError as error:
+        theirs = dict(json.loads(weights.metadata.get("config", "{}")))
+    except (ValueError, TypeError) as error:
         fix = "give it without that entry"
-        raise InputError(f"the config in {place}", "is not JSON", fix) from error
+        raise InputError(f"the config in {place}", "is no object of JSON", fix) from error
     check_structure(place, theirs, config)
     # A name that no other program uses.
     own = any(name.split(".")[0] == "embedding" for name in weights.arrays)

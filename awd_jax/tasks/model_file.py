@@ -215,13 +215,13 @@ def check_structure(place: str, theirs: Mapping[str, Any], config: ConfigDict) -
             )
 
 
-def check_forward(config: ConfigDict) -> None:
-    """Checks that a language model reads texts from their beginning, as some tasks do.
+def check_forward(best: BestModel) -> None:
+    """Checks that a model reads texts from their beginning, as some tasks do.
 
     Raises:
       InputError: it reads them from their end.
     """
-    if config.data.backward:
+    if best.fields.get("data.backward"):
         raise InputError(
             "config.data.backward = True",
             "is of a model that reads from the end, and this task reads from the beginning",

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from awd_jax import output
 from awd_jax.batches import LabelCounts, Labelled
 from awd_jax.data.labels import Reading
-from awd_jax.data.text import Text, text_lines
+from awd_jax.data.text import Text, text_lines, without_ends
 from awd_jax.data.vocabulary import EOS, UNK
 from awd_jax.data.windows import bucket
 from awd_jax.errors import InputError
@@ -106,7 +106,7 @@ def _read(text: Text, labeller: _Labeller) -> Iterator[Line]:
       InputError: a line is blank, or has a token outside a vocabulary without `<unk>`.
     """
     own = text._replace(level=labeller.reading.level)  # that of another classifier may differ
-    for number, tokens in enumerate(text_lines(own), 1):
+    for number, tokens in enumerate(text_lines(without_ends(own)), 1):
         place = f"{text.name}, line {number}"
         if not tokens:
             raise InputError(place, "is blank", "give one text a line")

@@ -44,10 +44,10 @@ def score(config: ConfigDict, workdir: Path) -> None:
         input cannot be read, is not UTF-8, or has a token outside a vocabulary without `<unk>`.
     """
     options = config.score
-    check_forward(config)
-    with open_input("config.score.input", options.input, config.data.level) as text:
+    best = load_best_model(config, workdir)
+    check_forward(best)
+    with open_input("config.score.input", options.input, best.level) as text:
         num_lines = sum(1 for _ in text_lines(text))
-        best = load_best_model(config, workdir)
         if best.vocabulary.unk_id is None:
             for _ in read_lines(text, best.vocabulary):
                 pass

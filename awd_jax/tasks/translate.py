@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from awd_jax import output
 from awd_jax.data.spelling import spell
-from awd_jax.data.text import Text, text_lines
+from awd_jax.data.text import Text, text_lines, without_ends
 from awd_jax.data.vocabulary import EOS, PAD, UNK
 from awd_jax.errors import InputError
 from awd_jax.files import local_path
@@ -87,7 +87,7 @@ def read_sources(text: Text, best: BestModel) -> Iterator[Line]:
       InputError: a line is blank or has `<eos>` in it, a token is outside a vocabulary without
         `<unk>`, or the text cannot be read.
     """
-    for number, tokens in enumerate(text_lines(text), 1):
+    for number, tokens in enumerate(text_lines(without_ends(text)), 1):
         yield read_source(f"{text.name}, line {number}", tokens, best)
 
 

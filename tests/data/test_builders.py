@@ -1,5 +1,6 @@
 import contextlib
 import io
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +136,33 @@ def test_a_data_directory_that_cannot_be_written_is_refused(publish, tmp_path, m
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"file/ptb/1.0.0: cannot be written"):
         builders.prepared_splits("ptb")
+
+
+def test_another_process_may_be_faster(publish, monkeypatch):
+    publish("ptb", PTB_FILES)
+    blocks = builders.Ptb._blocks
+
+    def late_blocks(self, text):
+        monkeypatch.setattr(builders.Ptb, "_blocks", blocks)
+        builders.prepared_splits("ptb")
+        return blocks(self, text)
+
+    monkeypatch.setattr(builders.Ptb, "_blocks", late_blocks)
+    assert read(builders.prepared_splits("ptb")) == [body.encode() for body in TEXTS.values()]
+
+
+@pytest.mark.parametrize("damage", ["empty", "gone", "half"])
+def test_a_damaged_dataset_is_named(publish, damage):
+    publish("ptb", PTB_FILES)
+    splits = builders.prepared_splits("ptb")
+    directory = Path(splits.train.name.removesuffix(" (train)"))
+    [file] = directory.glob("*train*")
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if damage == "half" else b"")
+    with pytest.raises(InputError, match=r"ptb/1.0.0 \(train\): cannot be read .*; delete that"):
+        read(builders.prepared_splits("ptb"))
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -89,6 +89,14 @@ def test_valid_is_a_share_of_each_label(tmp_path):
     assert documents(load(str(tmp_path), share=0.2)) == documents(corpus)
 
 
+def test_train_keeps_a_document_of_each_label(tmp_path):
+    (tmp_path / "train.tsv").write_text("a\tx\na\ty\nb\tx\nb\tz\nc\tw\n")
+    (tmp_path / "test.tsv").write_text("a\tx\n")
+    corpus = load(str(tmp_path), share=0.8)
+    for split, counts in (("train", [1, 1, 1]), ("valid", [1, 1])):
+        assert np.bincount(getattr(corpus, split).targets.ids).tolist() == counts
+
+
 def test_the_vocabulary_is_that_of_train_or_the_one_given(mine):
     directory = mine(test_tsv="good\tzebra a\n")
     corpus = load(directory)
@@ -111,6 +119,7 @@ def test_the_vocabulary_is_that_of_train_or_the_one_given(mine):
         ({"train_jsonl": "[1]\n"}, r"train.jsonl, line 1: has no label and text"),
         ({"train_jsonl": "{\n"}, r"train.jsonl, line 1: is not JSON"),
         ({"train_jsonl": '{"label": "a", "text": 3}\n'}, r"line 1: has a label or text that is no"),
+        ({"train_jsonl": '{"label": "a", "text": "b\\ud83d"}\n'}, r"line 1: has half a character"),
         ({"train_tsv": b"good\t\xff\n"}, r"train.tsv, line 1: byte 0xff is not UTF-8"),
         ({"train_tsv": ""}, r"train.tsv: has no documents"),
     ],

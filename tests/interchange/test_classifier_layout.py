@@ -119,6 +119,10 @@ def test_an_imported_classifier_predicts(golden, tmp_path, capsys):
     config.import_model.labels = ""
     with pytest.raises(InputError, match=r"import_model.labels = '': is needed"):
         TASKS["import_model"](config, tmp_path / "other")
+    config.import_model.labels = str(tmp_path / "labels.txt")
+    (tmp_path / "labels.txt").write_text("a\nb\na\n")
+    with pytest.raises(InputError, match=r"labels.txt: has a label more than once"):
+        TASKS["import_model"](config, tmp_path / "other")
     config.import_model.labels = str(tmp_path / "none.txt")
     with pytest.raises(InputError, match=r"^labels .*none.txt: cannot be read"):
         TASKS["import_model"](config, tmp_path / "other")

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from awd_jax.errors import InputError
+from awd_jax.errors import InputError, StorageError
 from awd_jax.run import store
 from awd_jax.run.checkpoint import Checkpoints
 from awd_jax.run.manifest import Identity, Manifest, Progress, Validation
@@ -304,3 +304,14 @@ def test_what_a_kill_left_of_a_discarded_checkpoint_is_deleted(open_checkpoints,
     with open_checkpoints() as checkpoints:
         assert not discarded.exists()
         assert checkpoints.restore_latest(LIKE).tree.step == 12
+
+
+def test_a_file_in_its_place_is_named(tmp_path):
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(StorageError, match=r"checkpoints cannot be written \(File exists\)"):
+        Checkpoints(tmp_path / "checkpoints", Identity({}, VOCABULARY))
+
+
+def test_a_checkpoint_that_is_discarded_meanwhile_is_not_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_numbers", lambda directory: [7])
+    assert store._find_unreadable(tmp_path) == {}

@@ -5,8 +5,10 @@ import pytest
 
 from awd_jax.errors import InterruptedRunError
 from awd_jax.files import whole_file
+from awd_jax.run.manifest import unseal
 from awd_jax.run.replicas import Replicas
 from awd_jax.run.stops import Agreement, Interruption, ended_by_signals
+from awd_jax.run.store import Store
 from configs import default
 
 
@@ -52,6 +54,23 @@ def test_a_task_that_a_signal_ends_leaves_nothing_half_written(signum, tmp_path)
     assert error.value.exit_code == 128 + signum
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signum) is before
+
+
+def test_a_signal_is_not_taken_for_damage():
+    with pytest.raises(InterruptedRunError) as error, ended_by_signals():
+        unseal("checkpoint", lambda: signal.raise_signal(signal.SIGTERM), {})
+    assert error.value.exit_code == 143
+
+
+def test_a_signal_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
+    store = Store(tmp_path, read_only=False)
+    monkeypatch.setattr(
+        store._manager, "wait_until_finished", lambda: signal.raise_signal(signal.SIGTERM)
+    )
+    with pytest.raises(InterruptedRunError), ended_by_signals():
+        store.wait()
+    monkeypatch.undo()
+    store.close()
 
 
 def test_a_second_ctrl_c_acts_at_once():

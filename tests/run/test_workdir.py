@@ -1,9 +1,12 @@
+import errno
 import os
+import resource
 
 import jax
 import pytest
 
-from awd_jax.errors import InputError
+from awd_jax.errors import InputError, StorageError
+from awd_jax.run import workdir
 from awd_jax.run.workdir import describe, jax_settings, open_workdir
 from awd_jax.train.language import fingerprint, read_corpus
 from configs import default
@@ -101,6 +104,26 @@ def test_a_damaged_config_file_gives_one_line(tmp_path, corpus, content):
     with pytest.raises(InputError) as error:
         open_and_close(tmp_path, describe(default.get_config("smoke"), fingerprint(corpus)))
     assert "\n" not in str(error.value)
+
+
+def test_a_full_disk_gives_one_line(tmp_path, corpus):
+    # A limit on the size of a file fails in the same calls as a full disk.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot be used \(File too large\)"):
+            open_and_close(tmp_path, describe(default.get_config("smoke"), fingerprint(corpus)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_is_a_fault_of_storage(tmp_path, corpus, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(workdir, "whole_file", full)
+    with pytest.raises(StorageError, match="No space left"):
+        open_and_close(tmp_path, describe(default.get_config("smoke"), fingerprint(corpus)))
 
 
 def test_a_file_in_its_place_is_refused(tmp_path, corpus):

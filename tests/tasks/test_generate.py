@@ -153,8 +153,9 @@ def test_a_prompt_that_is_not_utf8_is_refused(run):
         run(prompt="a \udcff")
 
 
-def test_a_model_that_reads_from_the_end_is_refused(workdir):
+def test_a_model_that_reads_from_the_end_is_refused(tmp_path):
     config = make_config()
     config.data.backward = True
+    save_model(config, tmp_path)
     with pytest.raises(InputError, match=r"data.backward = True: is of a model that reads from"):
-        generate(config, workdir)
+        generate(config, tmp_path)

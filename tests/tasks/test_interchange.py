@@ -261,11 +261,12 @@ def test_a_model_that_reads_from_the_end_says_so(tmp_path):
         TASKS["import_model"](config, tmp_path / "run")
 
 
-def test_a_config_that_another_program_wrote_is_refused(tmp_path):
+@pytest.mark.parametrize("content", ["hidden = 12", "null", "12", '"data.level"'])
+def test_a_config_that_another_program_wrote_is_refused(tmp_path, content):
     config = golden_config(tmp_path, "fastai_1")
-    metadata = {"config": "hidden = 12"}
+    metadata = {"config": content}
     write_safetensors(tmp_path / "weights.safetensors", load_golden("fastai_1").state, metadata)
-    with pytest.raises(InputError, match=r"the config in weights .*: is not JSON"):
+    with pytest.raises(InputError, match=r"the config in weights .*: is no object of JSON"):
         TASKS["import_model"](config, tmp_path / "run")
 
 

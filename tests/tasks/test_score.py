@@ -13,6 +13,7 @@ import pytest
 from awd_jax.errors import InputError
 from awd_jax.tasks import lines
 from awd_jax.tasks.score import score
+from configs import addition, ntm_copy
 from tests.tasks.saved_model import TOKENS, make_config, save_model
 
 TEXT = "\ufeffa b\r\n\nc zebra d\nh"
@@ -146,11 +147,18 @@ def test_a_missing_file_is_named(workdir):
         score(config, workdir)
 
 
-def test_a_model_that_reads_from_the_end_is_refused(workdir):
+@pytest.mark.parametrize("recipe", [addition, ntm_copy])
+def test_a_config_of_another_kind_of_model_is_refused(recipe, workdir):
+    with pytest.raises(InputError, match="holds another run"):
+        score(recipe.get_config("smoke"), workdir)
+
+
+def test_a_model_that_reads_from_the_end_is_refused(tmp_path):
     config = make_config()
     config.data.backward = True
+    save_model(config, tmp_path)
     with pytest.raises(InputError, match=r"data.backward = True: is of a model that reads from"):
-        score(config, workdir)
+        score(config, tmp_path)
 
 
 def test_a_token_outside_a_vocabulary_without_unk_stops_before_anything_is_written(

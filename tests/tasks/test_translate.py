@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from awd_jax.data.text import string_text
+from awd_jax.data.text import Text, string_text
+from awd_jax.data.vocabulary import Vocabulary
 from awd_jax.errors import InputError, ReaderGoneError
 from awd_jax.models.contract import Translator
 from awd_jax.tasks import lines
@@ -259,6 +260,13 @@ def test_sources_are_filled_up_as_in_training(tmp_path, table):  # noqa: F811
     best = load_best_model(config, tmp_path, Translator)
     sources = [line.tokens for line in read_sources(string_text("", "word", "a\na b c d\n"), best)]
     assert sources == [["a", "<pad>", "<pad>"], ["a", "b", "c", "d"]]
+
+
+def test_bytes_of_a_source_end_as_in_training(workdir):
+    best = load_best_model(make_config(), workdir, Translator)
+    best = best._replace(source_vocabulary=Vocabulary(("<eos>", *map(str, b"ab"))))
+    text = Text("", "byte", lambda: iter([b"\xef\xbb\xbfab\r\nb\r\n", b"a\r"]))
+    assert [line.tokens for line in read_sources(text, best)] == [["97", "98"], ["98"], ["97"]]
 
 
 def test_each_task_says_which_kind_of_model_it_needs(workdir, tmp_path):

@@ -187,6 +187,17 @@ def test_the_rate_falls_after_each_epoch_that_is_no_new_best_whatever_stops_the_
     assert plateaus == {1: 0, 2: 0, 3: 1, 4: 1, 5: 2}
 
 
+def test_without_its_best_checkpoint_a_run_tells_of_the_one_that_is_tested(tmp_path, monkeypatch):
+    config = make_tiny_config()
+    config.train.num_epochs = 3
+    record_course(monkeypatch, [4.0, 6.0, 5.0, 9.0])
+    run_training(config, tmp_path)
+    best = min((tmp_path / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    (best / "metrics" / "metrics").write_text("{")
+    record_course(monkeypatch, [9.0])
+    assert run_training(config, tmp_path).valid.nll == 5.0
+
+
 def test_checkpoints_come_after_so_many_steps(tmp_path):
     config = make_tiny_config()
     config.train.num_epochs = 1
