@@ -37,6 +37,9 @@ BPTT = Rule(
 NONMONO = Rule(  # every checkpoint holds this many losses
     "must be a whole number in [1, 10**6]", lambda v: is_int(v) and 1 <= v <= 10**6
 )
+LENGTH_PENALTY = Rule(  # beyond, its power of a length is no float32
+    "must be a number in [0, 10]", lambda v: NOT_NEGATIVE.holds(v) and v <= 10
+)
 INPUT = Rule("must be a file, or '-'", lambda v: v != "" and PATH.holds(v))
 
 
@@ -114,7 +117,7 @@ RULES = {
     "translate.num_tokens": COUNT,
     "translate.beam_size": COUNT,
     "translate.num_best": COUNT,
-    "translate.length_penalty": NOT_NEGATIVE,
+    "translate.length_penalty": LENGTH_PENALTY,
     "translate.coverage_penalty": NOT_NEGATIVE,
     "translate.temperature": _temperature("translate"),
     "translate.top_k": COUNT_OR_0,

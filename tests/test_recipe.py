@@ -77,6 +77,7 @@ def test_an_unknown_field_is_named():
         ("train.seed", 2**32),
         ("train.activation_reg", -1.0),
         ("train.evaluate_raw", 1),
+        ("translate.length_penalty", 31.0),
         # What float64 has and float32, in which programs compute, does not.
         ("generate.temperature", 0.0),
         ("generate.temperature", 1e-38),

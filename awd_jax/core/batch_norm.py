@@ -43,6 +43,8 @@ def batch_norm(
 ) -> tuple[Float[Array, "B D"], Float[Array, ""]]:
     """Returns xs normalised by the mean and variance of the real ones, and the drift.
 
+    If but one is real, they are the running ones, and the drift is 0.
+
     Args:
       params: of this normalisation.
       xs: features.
@@ -59,8 +61,15 @@ def batch_norm(
     without_bias = squares / jnp.maximum(num_real - 1, 1)
     seen = jax.lax.stop_gradient((mean, without_bias))
     apart = jnp.stack([params.mean, params.variance]) - jnp.stack(seen)
-    drift = jnp.square(apart).sum() / 2
-    return _scaled(params, xs, mean, squares / num_real), drift
+    # A lone one has no variance: it is normalised as in evaluation, and moves nothing.
+    is_lone = num_real < 2
+    running = jax.lax.stop_gradient((params.mean, params.variance))
+    mean, variance = (
+        jnp.where(is_lone, ours, found)
+        for ours, found in zip(running, (mean, squares / num_real), strict=True)
+    )
+    drift = jnp.where(is_lone, 0, jnp.square(apart).sum() / 2)
+    return _scaled(params, xs, mean, variance), drift
 
 
 def _scaled(params: BatchNormParams, xs: Array, mean: Array, variance: Array) -> Array:

@@ -69,8 +69,13 @@ def hand_over(how: HandOver, fresh: Sequence[State], encoded: Sequence[State]) -
         if how == "h":
             states[i] = ours._replace(h=theirs.h)
         elif how == "state":
-            states[i] = jax.tree.map(lambda a, b: b if a.shape == b.shape else a, ours, theirs)
+            states[i] = jax.tree.map(_handed, ours, theirs)
     return tuple(states)
+
+
+def _handed(ours: Array, theirs: Array | None) -> Array:
+    # A QRNN that reads two inputs starts with none where one that reads a single input ended.
+    return ours if theirs is None or ours.shape != theirs.shape else theirs
 
 
 def write(

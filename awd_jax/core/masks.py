@@ -18,6 +18,8 @@ import jax.numpy as jnp
 from jax.extend.random import threefry_2x32
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from awd_jax.core.keys import as_threefry
+
 
 class LayerMasks(NamedTuple):
     """The masks of one layer of a stack."""
@@ -157,6 +159,7 @@ def sample_locked(
     """
     if _is_off(rate):
         return None
+    key = as_threefry(key)
     return jax.vmap(lambda i: _draw(jax.random.fold_in(key, i), (dim,), rate))(sequence_ids)[None]
 
 
@@ -180,7 +183,7 @@ def sample_elementwise(
     """Draws plain dropout: independent at every step and feature; keys as in `sample_locked`."""
     if _is_off(rate):
         return None
-    shape = (num_steps, dim)
+    key, shape = as_threefry(key), (num_steps, dim)
     return jax.vmap(lambda i: _draw(jax.random.fold_in(key, i), shape, rate), out_axes=1)(
         sequence_ids
     )

@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Iterable
 
-from awd_jax.data.vocabulary import EOS, UNK
+from awd_jax.data.vocabulary import EOS, PAD, UNK
 
 
 class Speller:
@@ -21,7 +21,7 @@ class Speller:
     def spell(self, token: str) -> str:
         """The text that the next token adds; empty for a byte that does not end a character."""
         if self._level == "byte":
-            if token == UNK:
+            if token in (UNK, PAD):  # PAD: where both sides share a vocabulary
                 return self._bytes.decode(b"\xff")  # a byte that UTF-8 never has: U+FFFD
             return self._bytes.decode(b"\n" if token == EOS else bytes([int(token)]))
         if token == EOS:

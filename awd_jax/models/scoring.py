@@ -50,7 +50,8 @@ def by_fan_in(key: Key[Array, ""], params: Params) -> Params:
             return jnp.zeros_like(like)
         is_of_rows = name.endswith(("['table']", "['clusters']"))  # products have it transposed
         inputs = like.shape[-1] if is_of_rows else like.shape[0]
-        deviation = 0.01 if "embedding" in name else inputs**-0.5
+        is_of_tokens = "embedding" in name and "['projections']" not in name
+        deviation = 0.01 if is_of_tokens else inputs**-0.5
         return deviation * jax.random.normal(key, like.shape)
 
     leaves, structure = jax.tree.flatten(params)

@@ -24,14 +24,18 @@ Tokens = Int32[np.ndarray, "N"]
 
 
 def generate_sentences(best: BestModel, num_sentences: int, seed: int) -> list[str]:
-    """Draws sentences from the softmax, each from an empty history up to its `<eos>`."""
+    """Draws sentences from the softmax, each from an empty history up to its `<eos>`.
+
+    Those of a model that reads from the end are turned, as one reads them.
+    """
     eos = best.vocabulary.eos_id
+    direction = -1 if best.fields.get("data.backward") else 1
     carry = best.model.initial_carry(num_sentences)
     first = jnp.full(num_sentences, eos, jnp.int32)
     sample = _sample(make_key(seed, Purpose.SAMPLES))
     steps = _draw(best.model, best.params, carry, first, sample, MAX_TOKENS)
     return [
-        spell(best.vocabulary.decode(cut_at(eos, tokens)), best.level)
+        spell(best.vocabulary.decode(cut_at(eos, tokens)[::direction]), best.level)
         for tokens in np.stack(list(steps), axis=1)
     ]
 

@@ -98,6 +98,9 @@ def _report_result(config: ConfigDict, problem: Problem, trained: Trained, repor
     if config.train.num_samples:
         vocabulary = Vocabulary(problem.vocabulary)
         model = problem.model.for_evaluation()
-        best = BestModel(model, trained.params, vocabulary, config.data.level, step=0)
+        fields = {"data.backward": config.data.backward}
+        best = BestModel(
+            model, trained.params, vocabulary, config.data.level, step=0, fields=fields
+        )
         for sentence in generate_sentences(best, config.train.num_samples, config.train.seed):
             report.say(f"> {sentence}")

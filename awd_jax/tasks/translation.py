@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from awd_jax.batches import Counts, Pair
 from awd_jax.core.beam import Penalties, search
 from awd_jax.core.decoding import Choose, choose_best, decode, sampler
+from awd_jax.core.keys import as_threefry
 from awd_jax.data.windows import bucket
 from awd_jax.errors import InputError
 from awd_jax.models.contract import Carry
@@ -171,7 +172,7 @@ def _translate(
         return jax.vmap(search_one)(carry, weights.T)
     choose: Choose = choose_best
     if options.method == "sample":
-        seed = make_key(options.seed, Purpose.SAMPLES)
+        seed = as_threefry(make_key(options.seed, Purpose.SAMPLES))
         keys = jax.vmap(jax.random.fold_in, (None, 0))(seed, numbers)
         choose = sampler(keys, functools.partial(filter_logits, options))
     first = jnp.full(len(numbers), eos, jnp.int32)

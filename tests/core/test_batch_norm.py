@@ -51,3 +51,12 @@ def test_parts_of_a_batch_on_several_devices_are_one_batch():
     summed = jax.tree.map(lambda grad: grad.sum(axis=0), parts[0])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), summed, whole[0])
     np.testing.assert_allclose(parts[1].reshape(6, 4), whole[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_lone_one_is_normalised_as_in_evaluation_and_moves_nothing():
+    is_real = jnp.float32([0, 1, 0, 0, 0, 0])
+    (ys, drift), pull = jax.vjp(lambda params: batch_norm(params, XS, is_real), PARAMS)
+    np.testing.assert_allclose(ys, normalise(PARAMS, XS), rtol=1e-6)
+    [grads] = pull((jnp.ones_like(ys), jnp.float32(1)))
+    assert drift == 0 and not np.any(grads.mean) and not np.any(grads.variance)
+    assert np.all(grads.shift == len(XS))

@@ -179,6 +179,16 @@ def test_any_split_of_the_batch_draws_the_same(sample, num_parts):
     np.testing.assert_array_equal(jnp.concatenate(parts, axis=1), sample(IDS))
 
 
+@pytest.mark.parametrize("kind", ["rbg", "unsafe_rbg"])
+def test_so_it_is_with_other_kinds_of_keys(kind):
+    key = jax.random.key(0, impl=kind)
+    for sample in (
+        lambda ids: masks.sample_locked(key, ids, 16, 0.5),
+        lambda ids: masks.sample_elementwise(key, ids, 5, 16, 0.5),
+    ):
+        np.testing.assert_array_equal(sample(IDS[7:9]), sample(IDS)[:, 7:9])
+
+
 @each_sampler
 def test_samplers_vmap_over_keys(sample):
     keys = jax.random.split(KEY, 3)

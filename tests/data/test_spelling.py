@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from awd_jax.data.spelling import Speller, spell
 from awd_jax.data.text import LEVELS, string_text, text_lines
-from awd_jax.data.vocabulary import EOS, UNK
+from awd_jax.data.vocabulary import EOS, PAD, UNK
 
 LINES = st.lists(st.lists(st.sampled_from(["ab", "é", "中c", "d_"]), min_size=1), min_size=1)
 
@@ -26,3 +26,7 @@ def test_bytes_of_a_character_give_it_with_the_last():
     assert [speller.spell(str(byte)) for byte in "é".encode()] == ["", "é"]
     assert spell(["195", EOS], "byte") == "\ufffd\n"
     assert spell(["97", UNK, "97"], "byte") == "a\ufffda"
+
+
+def test_bytes_have_no_padding():
+    assert spell(["97", PAD, "97"], "byte") == "a\ufffda"

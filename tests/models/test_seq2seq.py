@@ -340,6 +340,15 @@ def test_one_two_and_four_replicas_take_the_same_step(name):
         assert_close(state, one, rtol=1e-3, atol=1e-5)
 
 
+def test_a_qrnn_starts_with_the_c_of_a_deeper_encoder():
+    """Whose last layer reads a single input, and the decoder's first one two."""
+    model = make_row(cell="qrnn", filter_width=2, encoder_layers=2)
+    params = jax.jit(model.init_params)(jax.random.key(0))
+    batch = make_batch(model)
+    [state] = jax.jit(model.read)(params, batch.sources, batch.source_weights).states
+    assert np.all(state.c != 0) and not np.any(state.x)
+
+
 def test_fan_in_is_what_a_product_sums():
     """The rows of `clusters` are transposed in it."""
     sizes = {"vocab_size": 200, "source_vocab_size": VS, "embed_dim": 64, "hidden_dim": 64}
@@ -347,3 +356,7 @@ def test_fan_in_is_what_a_product_sums():
     params = flatten_params(jax.jit(model.init_params)(jax.random.key(0)))
     assert np.std(params["softmax.clusters"]) == pytest.approx(64**-0.5, rel=0.2)
     assert np.std(params["decoder_0.w_h"]) == pytest.approx(64**-0.5, rel=0.05)
+    model = model.clone(div_val=2)
+    params = flatten_params(jax.jit(model.init_params)(jax.random.key(0)))
+    assert np.std(params["embedding.projections.1"]) == pytest.approx(32**-0.5, rel=0.1)
+    assert np.std(params["embedding.rows.0"]) == pytest.approx(0.01, rel=0.1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from awd_jax.errors import InputError
+from awd_jax.tasks.decoding import generate_sentences
 from awd_jax.tasks.generate import generate
 from awd_jax.tasks.model_file import load_best_model
 from tests.tasks.saved_model import TOKENS, make_config, save_model
@@ -159,3 +160,12 @@ def test_a_model_that_reads_from_the_end_is_refused(tmp_path):
     save_model(config, tmp_path)
     with pytest.raises(InputError, match=r"data.backward = True: is of a model that reads from"):
         generate(config, tmp_path)
+
+
+def test_sentences_of_a_model_that_reads_from_the_end_are_turned(workdir):
+    best = load_best_model(make_config(), workdir)
+    found, turned = (
+        generate_sentences(best._replace(fields={"data.backward": backward}), 4, 0)
+        for backward in (False, True)
+    )
+    assert turned == [" ".join(reversed(sentence.split())) for sentence in found] != found

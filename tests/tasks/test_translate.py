@@ -146,6 +146,12 @@ def test_greedy_is_one_beam_and_what_leaves_one_token_is_greedy(run):
     assert texts(method="sample", seed=1) != texts(method="sample")
 
 
+def test_samples_do_not_know_the_batch_whatever_the_kind_of_key(run):
+    with jax.default_prng_impl("rbg"):
+        alone, together = (run(method="sample", batch_size=n).out for n in (1, 4))
+    assert alone == together
+
+
 def test_equal_sources_are_drawn_apart(run):
     said = run("a b\n" * 20, method="sample", format="jsonl")
     assert len({row["translation"] for row in objects(said)}) > 1
