@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # to run from any directory
 
 from experiments.arguments import some_of
 from experiments.logs import read_epochs, read_seconds
+from experiments.pictures import pyplot
 from experiments.seq2seq_table import PUBLISHED
 from experiments.tables import markdown, spread
 
@@ -51,7 +52,6 @@ RECIPES = {
     "cells/residual": "ptb_small",
     "cells/rnn": "ptb_small_rnn",
     "ptb_epoch": "ptb",
-    "ptb_small": "ptb_small",
     "transformer/ptb_transformer": "ptb_small_transformer",
     "transformer/ptb_transformer_xl": "ptb_small_transformer_xl",
     "transformer/synthetic_gru": "ptb_small_gru",
@@ -60,22 +60,26 @@ RECIPES = {
     "transformer/synthetic_transformer": "ptb_small_transformer",
     "transformer/synthetic_transformer_xl": "ptb_small_transformer_xl",
 }
-HARDWARE = {"seq2seq/addition": "1 CPU core"}  # of folders that begin so; of others 2 CPU cores
+# Of folders that begin so; of others 2 CPU cores.
+HARDWARE = dict.fromkeys(
+    ("seq2seq/addition", "seq2seq/gnmt_small", "ptb_small/", "ptb_rnnlm"), "1 CPU core"
+)
 SOURCE = "13.08, of the source"
 PUBLISHED_HERE = {
     **{f"seq2seq/{name}": number for name, number in PUBLISHED.items()},
     **dict.fromkeys(("quickstart", "averaging"), SOURCE),
     **{name: SOURCE for name in RECIPES if "synthetic" in name},
     "ntm/ntm_copy": "below 0.1",
+    "ptb_rnnlm": "137.0, of its log",
 }
 BESIDE = "beside other work: the seconds are an upper bound"
 STALE = "older than the present draw of masks: today's run has others"
 ROUNDED = "other CPUs and versions of jax end at 13.3 to 13.8"
 NOTES = {
     **dict.fromkeys(("quickstart", "averaging"), f"{ROUNDED}; {BESIDE}"),
-    "ptb_small": f"{STALE}; {BESIDE}",
+    "ptb_small/jax": BESIDE,
+    "ptb_small/torch": f"ptb_small_torch.py; {BESIDE}",
     "ptb_epoch": f"1 of 500 epochs; {STALE}; {BESIDE}",
-    "ptb_small_tasks": STALE,
     **{f"cells/{name}": BESIDE for name in ("gru", "lstm", "qrnn", "rnn")},
     "cells/residual": "residual layers",
     "cells/adaptive": f"before its clusters were arrays of their own; {BESIDE}",
@@ -124,7 +128,7 @@ def read_run(folder: Path) -> Run:
     asked = f" of {config['train.num_epochs']}" if config and not result else ""
     return Run(
         folder=folder,
-        recipe=recipe + " in PyTorch" * ("torch" in config),
+        recipe=recipe + ", in PyTorch" * ("torch" in config),
         measure=measure,
         valid=tell(result[f"valid_{key}"] if result else valid),
         test=tell(result[f"test_{key}"]) if result else None,
@@ -142,7 +146,6 @@ def run_rows(commit_of: Callable[[list[Path]], str]) -> Iterator[list[str]]:
     for name, runs in groups.items():
         folders = [run.folder for run in runs]
         links = (f"[{f.relative_to(HERE)}]({f.relative_to(HERE)}/)" for f in folders)
-        hardware = (where for start, where in HARDWARE.items() if name.startswith(start))
         yield [
             runs[0].recipe,
             ", ".join(sorted({run.epochs for run in runs})),
@@ -151,11 +154,17 @@ def run_rows(commit_of: Callable[[list[Path]], str]) -> Iterator[list[str]]:
             spread(run.test for run in runs if run.test is not None),
             PUBLISHED_HERE.get(name, ""),
             f"{median(run.seconds for run in runs):,.0f}",
-            next(hardware, "2 CPU cores"),
+            hardware(name),
             commit_of([folder / "metrics.jsonl" for folder in folders]),
             ", ".join(links),
             NOTES.get(name, ""),
         ]
+
+
+def hardware(folder: str) -> str:
+    """Where the run of a folder ran."""
+    named = (where for start, where in HARDWARE.items() if folder.startswith(start))
+    return next(named, "2 CPU cores")
 
 
 def dynamic_rows(commit_of: Callable[[list[Path]], str]) -> Iterator[list[str]]:
@@ -163,16 +172,15 @@ def dynamic_rows(commit_of: Callable[[list[Path]], str]) -> Iterator[list[str]]:
     for path in sorted(HERE.rglob("dynamic.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
         folder = str(path.parent.relative_to(HERE))
-        name = folder.removesuffix("_tasks")
         for kind in ("cache", "dynamic", "dynamic_cache"):
             yield [
-                f"`{RECIPES.get(name, name)}.py`, {kind.replace('_', ' and ')}",
+                f"{read_run(path.parent).recipe}, {kind.replace('_', ' and ')}",
                 *("", "perplexity"),
                 *(f"{found[split][kind]['perplexity']:.2f}" for split in ("valid", "test")),
                 "",
                 f"{sum(found[split][kind]['seconds'] for split in ('valid', 'test')):,.0f}",
-                *("2 CPU cores", commit_of([path]), f"[{folder}]({folder}/)"),
-                NOTES.get(folder, ""),
+                *(hardware(folder), commit_of([path]), f"[{folder}]({folder}/)"),
+                "",
             ]
 
 
@@ -181,7 +189,7 @@ def make_table(commit_of: Callable[[list[Path]], str]) -> str:
     return markdown(COLUMNS, [*run_rows(commit_of), *dynamic_rows(commit_of)])
 
 
-def commit_of(paths: list[Path]) -> str:
+def latest_commits(paths: list[Path]) -> str:
     """The commits that changed these files last, without repeats; "" of new ones."""
     command = ["git", "log", "-1", "--format=%h", "--abbrev=7", "--"]
     found = (
@@ -195,7 +203,7 @@ def write_table() -> None:
     """Puts the table into the README, between its marks."""
     before, rest = README.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
-    README.write_text(before + BEGIN + make_table(commit_of) + END + after, encoding="utf-8")
+    README.write_text(before + BEGIN + make_table(latest_commits) + END + after, encoding="utf-8")
 
 
 def draw_runs() -> None:
@@ -205,13 +213,34 @@ def draw_runs() -> None:
 
     figure_class = load_figure("plot")
     for picture, names, is_perplexity in (
-        ("ptb_small/plot.png", ["ptb_small"], True),
         ("averaging/plot.png", ["averaging"], True),
         ("cells/plot.png", ["cells/gru", "cells/lstm", "cells/qrnn", "cells/rnn"], True),
         ("ntm/plot.png", [f"ntm/ntm_copy-{seed}" for seed in range(3)], False),
     ):
         runs = [read_run(HERE / name, name.split("/")[-1]) for name in names]
         save_figure(draw(figure_class, runs, is_perplexity), HERE / picture)
+
+
+def draw_frameworks() -> None:
+    """The curves of one recipe in two frameworks, all seeds of each in one colour."""
+    plt = pyplot()
+    figure, (whole, end) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
+    for colour, framework in enumerate(("jax", "torch")):
+        for number, folder in enumerate(sorted(HERE.glob(f"ptb_small/{framework}-*"))):
+            epochs = read_epochs(folder)
+            for key, style, what in (("train", "--", "train, dropout on"), ("valid", "-", "valid")):
+                values = [math.exp(epoch[f"{key}_nll"]) for epoch in epochs]
+                label = f"{framework}: {what}" if number == 0 else None
+                line = {"linestyle": style, "color": f"C{colour}", "label": label}
+                whole.plot(range(1, len(values) + 1), values, **line)
+                if key == "valid":
+                    end.plot(range(8, len(values) + 1), values[7:], **line)
+    whole.set(yscale="log")
+    for axes in (whole, end):
+        axes.set(xlabel="epoch", ylabel="perplexity")
+        axes.grid(which="both", alpha=0.3)
+        axes.legend(fontsize="small")
+    figure.savefig(HERE / "ptb_small" / "plot.png", dpi=100)
 
 
 def draw_seq2seq() -> None:
@@ -246,7 +275,14 @@ def draw_studies() -> None:
     agreement.write(HERE / "agreement")
 
 
-PICTURES = (draw_runs, draw_seq2seq, draw_pretraining, draw_benchmark, draw_studies)
+PICTURES = (
+    draw_runs,
+    draw_frameworks,
+    draw_seq2seq,
+    draw_pretraining,
+    draw_benchmark,
+    draw_studies,
+)
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
