@@ -29,7 +29,7 @@ FILLED = {
     r"\$PENN\b|\bDIR\b|\bFILE\b|\bV\b": "CORPUS",
     r"\bTORCH_ENV/bin/python\b": sys.executable,
     r"\bOUT\.png\b": "CORPUS/out.png",
-    r"\bWORKDIR \[WORKDIR \.\.\.\]": "experiments/ptb_small experiments/quickstart",
+    r"\bWORKDIR \[WORKDIR \.\.\.\]": "experiments/averaging experiments/quickstart",
     r"\bruns/benchmark/benchmark\.json\b": "experiments/benchmark/benchmark.json",
     r"\bruns/ptb_small/config\.json\b": "experiments/seq2seq/addition-0/config.json",
     r"\bFIRST\b": "localhost",
