@@ -6,7 +6,7 @@ perplexity of 137.0, section 6.4 of the book (Rnnlm).
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs import default, ptb_better_rnnlm
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -14,25 +14,16 @@ def get_config(variant: str = "") -> ConfigDict:
 
     2,090,800 parameters, 400 of them a second bias.
     """
-    config = default.get_config()
+    config = ptb_better_rnnlm.get_config()
     config.name = "ptb_rnnlm"
-    config.data.corpus = "ptb"
-    config.data.vocabulary = "all"
     config.model.softmax = "separate"
     config.model.embed_dim = 100
     config.model.hidden_dim = 100
     config.model.num_layers = 1
-    config.model.embed_dropout_rate = 0.0
+    config.model.dropout_kind = "locked"
     config.model.input_dropout_rate = 0.0
     config.model.hidden_dropout_rate = 0.0
     config.model.output_dropout_rate = 0.0
-    config.model.weight_drop_rate = 0.0
-    config.optimizer.learning_rate = 20.0
-    config.optimizer.weight_decay = 0.0
-    config.optimizer.averaging = False
-    config.train.bptt = 35
-    config.train.random_windows = False
+    config.optimizer.plateau_factor = 1.0
     config.train.num_epochs = 4
-    config.train.activation_reg = 0.0
-    config.train.temporal_activation_reg = 0.0
     return default.apply_variant(config, variant)

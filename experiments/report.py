@@ -171,10 +171,10 @@ def dynamic_rows(commit_of: Callable[[list[Path]], str]) -> Iterator[list[str]]:
     """A row for each way in which `--task=dynamic` evaluates a model without training it again."""
     for path in sorted(HERE.rglob("dynamic.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
-        folder = str(path.parent.relative_to(HERE))
+        folder, recipe = str(path.parent.relative_to(HERE)), read_run(path.parent).recipe
         for kind in ("cache", "dynamic", "dynamic_cache"):
             yield [
-                f"{read_run(path.parent).recipe}, {kind.replace('_', ' and ')}",
+                f"{recipe}, {kind.replace('_', ' and ')}",
                 *("", "perplexity"),
                 *(f"{found[split][kind]['perplexity']:.2f}" for split in ("valid", "test")),
                 "",

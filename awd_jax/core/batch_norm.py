@@ -59,16 +59,13 @@ def batch_norm(
     mean = total((is_real[:, None] * xs).sum(axis=0)) / num_real
     squares = total((is_real[:, None] * jnp.square(xs - mean[None])).sum(axis=0))
     without_bias = squares / jnp.maximum(num_real - 1, 1)
-    seen = jax.lax.stop_gradient((mean, without_bias))
-    apart = jnp.stack([params.mean, params.variance]) - jnp.stack(seen)
+    running = jnp.stack([params.mean, params.variance])
+    apart = running - jax.lax.stop_gradient(jnp.stack([mean, without_bias]))
     # A lone one has no variance: it is normalised as in evaluation, and moves nothing.
     is_lone = num_real < 2
-    running = jax.lax.stop_gradient((params.mean, params.variance))
-    mean, variance = (
-        jnp.where(is_lone, ours, found)
-        for ours, found in zip(running, (mean, squares / num_real), strict=True)
-    )
     drift = jnp.where(is_lone, 0, jnp.square(apart).sum() / 2)
+    of_batch = jnp.stack([mean, squares / num_real])
+    mean, variance = jnp.where(is_lone, jax.lax.stop_gradient(running), of_batch)
     return _scaled(params, xs, mean, variance), drift
 
 

@@ -157,10 +157,7 @@ def sample_locked(
     Each sequence draws from its own key, `fold_in(key, index in the global batch)`, so the masks
     do not depend on how the batch is split over devices.
     """
-    if _is_off(rate):
-        return None
-    key = as_threefry(key)
-    return jax.vmap(lambda i: _draw(jax.random.fold_in(key, i), (dim,), rate))(sequence_ids)[None]
+    return sample_elementwise(key, sequence_ids, 1, dim, rate)
 
 
 def sample_activations(

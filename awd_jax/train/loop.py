@@ -211,9 +211,10 @@ class Trainer:
 
     def _test_best(self, like: optax.Params) -> Trained:
         params = jax.tree.map(jnp.asarray, self._checkpoints.restore_best_params(like))
-        best = self._checkpoints.best().validation  # another one if the best was damaged
-        assert best is not None
-        valid = Validated(best.nll, {}, best.nll)
         if self._problem.make_measure:  # a checkpoint holds only the loss
             valid = self._validate(params, self._problem.valid)
+        else:
+            best = self._checkpoints.best().validation  # another one if the best was damaged
+            assert best is not None
+            valid = Validated(best.nll, {}, best.nll)
         return Trained(params, valid, self._validate(params, self._problem.test))
