@@ -118,46 +118,43 @@ def test_lines_are_labelled_in_their_order_whatever_is_beside_them(trained, caps
     assert np.mean(nlls) == pytest.approx(result["test_nll"], rel=1e-4)
 
 
-def test_a_second_classifier_that_reads_backward_counts_as_much(trained, tmp_path, capsys):
-    path, config = trained
+def second_classifier(path, **data):
+    """The config of a classifier to train in a path, on a language model of these fields."""
     base = make_base_config()
-    base.data.backward = True
-    save_model(base, tmp_path)
-    data = tmp_path / "data"
-    data.mkdir()
-    other = make_config(data)
-    other.data.backward = True
-    TASKS["classify"](other, tmp_path)
-    text = "a b c d\ne f g h a\n"
-    ours, theirs = predict(config, path, text, capsys), predict(other, tmp_path, text, capsys)
-    both = predict(config, path, text, capsys, also=str(tmp_path / other.name))
+    base.data.update(data)
+    save_model(base, path)
+    (path / "data").mkdir()
+    config = make_config(path / "data")
+    config.data.update(data)
+    return config
+
+
+def assert_means(trained, other, other_path, text, capsys):
+    """Two classifiers give the means of what each gives alone."""
+    path, config = trained
+    ours, theirs = predict(config, path, text, capsys), predict(other, other_path, text, capsys)
+    both = predict(config, path, text, capsys, also=str(other_path / other.name))
     for a, b, row in zip(ours, theirs, both, strict=True):
         mean = {n: (a["probabilities"][n] + b["probabilities"][n]) / 2 for n in "xy"}
         assert row["probabilities"] == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_second_classifier_that_reads_backward_counts_as_much(trained, tmp_path, capsys):
+    other = second_classifier(tmp_path, backward=True)
+    TASKS["classify"](other, tmp_path)
+    assert_means(trained, other, tmp_path, "a b c d\ne f g h a\n", capsys)
     with pytest.raises(InputError, match=r"data.backward = False: workdir .* has True"):
-        TASKS["classify"](make_config(data), tmp_path)
+        TASKS["classify"](make_config(tmp_path / "data"), tmp_path)
 
 
 def test_a_second_classifier_reads_tokens_of_its_own(trained, tmp_path, capsys):
     """The first one's words are no characters."""
-    path, config = trained
-    base = make_base_config()
-    base.data.level = "char"
-    save_model(base, tmp_path)
-    data = tmp_path / "data"
-    data.mkdir()
-    other = make_config(data)
-    other.data.level = "char"
+    other = second_classifier(tmp_path, level="char")
     other.train.update(measures=(), best_by="nll")
     TASKS["classify"](other, tmp_path)
     result = json.loads((tmp_path / other.name / "result.json").read_text())
     assert np.sum(result["valid_confusion"]) == np.sum(result["test_confusion"]) == len(ROWS)
-    text = "a b c d\nefgha\n"
-    ours, theirs = predict(config, path, text, capsys), predict(other, tmp_path, text, capsys)
-    both = predict(config, path, text, capsys, also=str(tmp_path / other.name))
-    for a, b, row in zip(ours, theirs, both, strict=True):
-        mean = {n: (a["probabilities"][n] + b["probabilities"][n]) / 2 for n in "xy"}
-        assert row["probabilities"] == pytest.approx(mean, rel=1e-5)
+    assert_means(trained, other, tmp_path, "a b c d\nefgha\n", capsys)
 
 
 def test_what_does_not_fit_is_one_line(trained, tmp_path, capsys):

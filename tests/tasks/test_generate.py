@@ -154,14 +154,6 @@ def test_a_prompt_that_is_not_utf8_is_refused(run):
         run(prompt="a \udcff")
 
 
-def test_a_model_that_reads_from_the_end_is_refused(tmp_path):
-    config = make_config()
-    config.data.backward = True
-    save_model(config, tmp_path)
-    with pytest.raises(InputError, match=r"data.backward = True: is of a model that reads from"):
-        generate(config, tmp_path)
-
-
 def test_sentences_of_a_model_that_reads_from_the_end_are_turned(workdir):
     best = load_best_model(make_config(), workdir)
     found, turned = (

@@ -6,7 +6,9 @@ import pytest
 
 from awd_jax.data.synthetic import generate_corpus
 from awd_jax.errors import InputError
+from awd_jax.tasks.generate import generate
 from awd_jax.tasks.model_file import load_best_model, read_splits
+from awd_jax.tasks.score import score
 from awd_jax.train.language import read_corpus
 from configs import ptb_small_transformer_xl
 from tests.tasks.saved_model import TOKENS, make_config, save_model
@@ -102,3 +104,12 @@ def test_how_much_a_transformer_remembers_is_chosen_anew(tmp_path):
     config.model.memory_length = 11
     with pytest.raises(InputError, match=r"model\.memory_length"):
         load_best_model(config, tmp_path)
+
+
+@pytest.mark.parametrize("task", [generate, score])
+def test_a_model_that_reads_from_the_end_is_refused(tmp_path, task):
+    config = make_config()
+    config.data.backward = True
+    save_model(config, tmp_path)
+    with pytest.raises(InputError, match=r"data.backward = True: is of a model that reads from"):
+        task(config, tmp_path)

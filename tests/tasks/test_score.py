@@ -153,14 +153,6 @@ def test_a_config_of_another_kind_of_model_is_refused(recipe, workdir):
         score(recipe.get_config("smoke"), workdir)
 
 
-def test_a_model_that_reads_from_the_end_is_refused(tmp_path):
-    config = make_config()
-    config.data.backward = True
-    save_model(config, tmp_path)
-    with pytest.raises(InputError, match=r"data.backward = True: is of a model that reads from"):
-        score(config, tmp_path)
-
-
 def test_a_token_outside_a_vocabulary_without_unk_stops_before_anything_is_written(
     run, tmp_path, capsys
 ):
