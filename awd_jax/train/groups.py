@@ -88,21 +88,27 @@ def with_statistics(inner: optax.GradientTransformation) -> optax.GradientTransf
     Those go down their own gradients at the rate `batch_norm.MOMENTUM`, whatever the other does.
     """
 
-    def is_statistic(path: Any) -> bool:
-        return path[-1].key in batch_norm.STATISTICS
-
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
-        others = jax.tree_util.tree_map_with_path(
-            lambda path, u: jnp.zeros_like(u) if is_statistic(path) else u, updates
-        )
+        others = without_statistics(updates)
         others, state = optax.with_extra_args_support(inner).update(others, state, params, **extra)
         return jax.tree_util.tree_map_with_path(
-            lambda path, u, other: -batch_norm.MOMENTUM * u if is_statistic(path) else other,
+            lambda path, u, other: -batch_norm.MOMENTUM * u if _is_statistic(path) else other,
             updates,
             others,
         ), state
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def without_statistics(grads: Any) -> Any:
+    """Returns gradients with 0 for batch normalisation's running means, which have distances."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, g: jnp.zeros_like(g) if _is_statistic(path) else g, grads
+    )
+
+
+def _is_statistic(path: Any) -> bool:
+    return bool(path) and getattr(path[-1], "key", None) in batch_norm.STATISTICS
 
 
 def _while_trained(

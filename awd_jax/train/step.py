@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from awd_jax.core import losses
 from awd_jax.models.contract import Carry, Model
 from awd_jax.run.replicas import AXIS
+from awd_jax.train.groups import without_statistics
 from awd_jax.train.state import Purpose, Totals, TrainState, make_key
 
 # Only the carry has a device axis; the rest of the state is the same on every device.
@@ -62,7 +63,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(
             grads, state.opt_state, state.params, learning_rate=learning_rate
         )
-        grad_norm = optax.tree.norm(grads)
+        grad_norm = optax.tree.norm(without_statistics(grads))
         # Rounded: weights of classes need not sum to a whole number.
         num_whole = jnp.round(num_targets).astype(jnp.int32)
         totals = Totals(nll, num_whole, jnp.ones((), jnp.int32), ar, tar, grad_norm)

@@ -118,7 +118,7 @@ def test_the_weight_of_a_class_counts_its_documents_as_often():
     np.testing.assert_allclose(score.nll, (score.token_nll * batch.label_weights).sum(), rtol=1e-6)
 
 
-def test_one_and_four_replicas_take_the_same_step():
+def test_one_and_four_replicas_take_the_same_step_and_its_norm_is_of_gradients():
     config = ulmfit.get_config()
     config.model.num_layers = 2
     model = make_model(
@@ -129,8 +129,10 @@ def test_one_and_four_replicas_take_the_same_step():
     step = make_train_step(model, optimizer, Regularisers(2.0, 1.0), seed=0)
     rates = np.float32([0, 0.01, 0.02, 0.05])
 
-    def train(num_replicas):
+    def train(num_replicas, running_mean=0.0):
         state = init_state(model, optimizer, 0, B)
+        norm = state.params["block_0"]["norm"]
+        norm["mean"] = jnp.full_like(norm["mean"], running_mean)
 
         def split(array):
             if np.ndim(array) == 0:
@@ -154,3 +156,5 @@ def test_one_and_four_replicas_take_the_same_step():
         assert all(jax.tree.leaves(same)) == is_frozen
     assert np.any(one[0]["block_0"]["norm"]["mean"])
     assert_close(train(4), one, 1e-4, 1e-6)
+    # A running mean moves by its distance from the batch's, which is none of the loss.
+    np.testing.assert_allclose(train(1, 100.0)[1].grad_norm, one[1].grad_norm, rtol=1e-5)
