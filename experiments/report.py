@@ -51,7 +51,6 @@ RECIPES = {
     "cells/qrnn": "ptb_small_qrnn",
     "cells/residual": "ptb_small",
     "cells/rnn": "ptb_small_rnn",
-    "ptb_epoch": "ptb",
     "transformer/ptb_transformer": "ptb_small_transformer",
     "transformer/ptb_transformer_xl": "ptb_small_transformer_xl",
     "transformer/synthetic_gru": "ptb_small_gru",
@@ -73,13 +72,12 @@ PUBLISHED_HERE = {
     "ptb_rnnlm": "137.0, of its log",
 }
 BESIDE = "beside other work: the seconds are an upper bound"
-STALE = "older than the present draw of masks: today's run has others"
 ROUNDED = "other CPUs and versions of jax end at 13.3 to 13.8"
 NOTES = {
     **dict.fromkeys(("quickstart", "averaging"), f"{ROUNDED}; {BESIDE}"),
     "ptb_small/jax": BESIDE,
     "ptb_small/torch": f"ptb_small_torch.py; {BESIDE}",
-    "ptb_epoch": f"1 of 500 epochs; {STALE}; {BESIDE}",
+    "ptb_epoch": f"the first of 500 epochs; {BESIDE}",
     **{f"cells/{name}": BESIDE for name in ("gru", "lstm", "qrnn", "rnn")},
     "cells/residual": "residual layers",
     "cells/adaptive": f"before its clusters were arrays of their own; {BESIDE}",
