@@ -2,14 +2,14 @@
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from awd_jax.errors import InputError, one_line
+from awd_jax.errors import InputError
 from awd_jax.run.workdir import check_same
 
 FORMAT = 2
@@ -95,22 +95,19 @@ def seal(manifest: Manifest) -> dict[str, Any]:
     return {"content": content, "crc32": checksum_json(content)}
 
 
-def unseal(place: str, read: Callable[[], Any], metrics: dict[str, float] | None) -> Manifest:
-    """Reads and checks a manifest that `seal` sealed.
+def unseal(place: str, sealed: Any, metrics: dict[str, float] | None) -> Manifest:
+    """Returns the manifest that `seal` sealed, checked.
 
     Args:
       place: names the checkpoint in messages.
-      read: returns what `seal` returned.
+      sealed: what `seal` returned.
       metrics: those stored next to the manifest.
 
     Raises:
       InputError: it is damaged (DamagedError), or has another format.
+      Exception: it is damaged so that it is no manifest at all.
     """
-    try:
-        sealed = read()
-        content, crc32 = sealed["content"], sealed["crc32"]
-    except Exception as error:  # orbax raises many kinds; the content may be anything
-        raise DamagedError(place, f"cannot be read ({one_line(error)})", FIX) from error
+    content, crc32 = sealed["content"], sealed["crc32"]
     if crc32 != checksum_json(content):
         raise DamagedError(place, "has a wrong checksum of its meta", FIX)
     if content["format"] != FORMAT:

@@ -121,15 +121,18 @@ class Store:
         """Returns the number of the checkpoint with the lowest validation loss.
 
         Raises:
-          InputError: no epoch has ended yet.
+          InputError: no epoch has ended yet, or the checkpoint was replaced meanwhile.
         """
         self.wait()  # metrics can be read once they are on disk
         number = self._manager.best_step()
-        if number is None or math.isinf(self._manager.metrics(number)["valid_nll"]):
-            raise InputError(
-                f"{self._directory}", "holds no finished epoch", "train at least one epoch"
-            )
-        return number
+        if number is not None:
+            with self._reading(number):
+                nll = self._manager.metrics(number)["valid_nll"]
+            if not math.isinf(nll):
+                return number
+        raise InputError(
+            f"{self._directory}", "holds no finished epoch", "train at least one epoch"
+        )
 
     def describe(self, number: int) -> str:
         """Names a checkpoint in messages."""
@@ -139,33 +142,44 @@ class Store:
         """Reads and checks the manifest of a checkpoint.
 
         Raises:
-          InputError: it is damaged (DamagedError), or has another format.
+          InputError: it is damaged (DamagedError), has another format, or was replaced meanwhile.
         """
         args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        return unseal(
-            self.describe(number),
-            lambda: self._manager.restore(number, args=args).meta,
-            self._manager.metrics(number),
-        )
+        with self._reading(number):
+            sealed = self._manager.restore(number, args=args).meta
+            return unseal(self.describe(number), sealed, self._manager.metrics(number))
 
     def read_arrays(self, number: int, manifest: Manifest) -> dict[str, np.ndarray]:
         """Reads and checks all arrays of a checkpoint.
 
         Raises:
-          DamagedError: they cannot be read, or differ from the manifest's checksums.
+          InputError: they cannot be read, or differ from the manifest's checksums (DamagedError);
+            or the checkpoint was replaced meanwhile.
         """
-        place = self.describe(number)
         args = ocp.args.Composite(state=ocp.args.StandardRestore())
-        try:
+        with self._reading(number):
             arrays = self._manager.restore(number, args=args).state
-        except Exception as error:  # orbax and tensorstore raise many kinds
-            raise DamagedError(place, f"cannot be read ({one_line(error)})", FIX) from error
         # Orbax restores a flipped bit without complaint.
         crc32 = checksum_arrays(arrays)
         damaged = [name for name in manifest.crc32 if crc32.get(name) != manifest.crc32[name]]
         if damaged:
-            raise DamagedError(place, f"has a wrong checksum of {', '.join(damaged)}", FIX)
+            rule = f"has a wrong checksum of {', '.join(damaged)}"
+            raise DamagedError(self.describe(number), rule, FIX)
         return arrays
+
+    @contextlib.contextmanager
+    def _reading(self, number: int) -> Iterator[None]:
+        """Says of any error what it means: the run beside a reader may discard what it reads."""
+        place = self.describe(number)
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            if not (self._directory / str(number)).exists():
+                rule, fix = "was replaced while it was read", "run the command again"
+                raise InputError(place, rule, fix) from error
+            raise DamagedError(place, f"cannot be read ({one_line(error)})", FIX) from error
 
     def set_aside(self, damaged: dict[int, DamagedError]) -> list[str]:
         """Moves damaged checkpoints out of the way; returns a note about each."""

@@ -315,3 +315,20 @@ def test_a_file_in_its_place_is_named(tmp_path):
 def test_a_checkpoint_that_is_discarded_meanwhile_is_not_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "_numbers", lambda directory: [7])
     assert store._find_unreadable(tmp_path) == {}
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_a_best_one_that_is_replaced_while_it_is_read_is_not_damaged(
+    open_checkpoints, tmp_path, is_listed
+):
+    with open_checkpoints() as checkpoints:
+        save(checkpoints, 3, nll=2.0)
+    with Checkpoints(tmp_path / "checkpoints") as reader:
+        if is_listed:
+            assert reader.best().progress.step == 3
+        shutil.rmtree(tmp_path / "checkpoints" / "3")
+        for read in (reader.best, lambda: reader.restore_best_params(LIKE.params)):
+            with pytest.raises(
+                InputError, match="replaced while it was read; run the command again"
+            ):
+                read()

@@ -5,7 +5,6 @@ import pytest
 
 from awd_jax.errors import InterruptedRunError
 from awd_jax.files import whole_file
-from awd_jax.run.manifest import unseal
 from awd_jax.run.replicas import Replicas
 from awd_jax.run.stops import Agreement, Interruption, ended_by_signals
 from awd_jax.run.store import Store
@@ -56,10 +55,16 @@ def test_a_task_that_a_signal_ends_leaves_nothing_half_written(signum, tmp_path)
     assert signal.getsignal(signum) is before
 
 
-def test_a_signal_is_not_taken_for_damage():
+def test_a_signal_is_not_taken_for_damage(tmp_path, monkeypatch):
+    store = Store(tmp_path, read_only=False)
+    monkeypatch.setattr(
+        store._manager, "restore", lambda *_, **__: signal.raise_signal(signal.SIGTERM)
+    )
     with pytest.raises(InterruptedRunError) as error, ended_by_signals():
-        unseal("checkpoint", lambda: signal.raise_signal(signal.SIGTERM), {})
+        store.read_manifest(3)
     assert error.value.exit_code == 143
+    monkeypatch.undo()
+    store.close()
 
 
 def test_a_signal_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
