@@ -159,13 +159,13 @@ class Store:
         args = ocp.args.Composite(state=ocp.args.StandardRestore())
         with self._reading(number):
             arrays = self._manager.restore(number, args=args).state
-        # Orbax restores a flipped bit without complaint.
-        crc32 = checksum_arrays(arrays)
-        damaged = [name for name in manifest.crc32 if crc32.get(name) != manifest.crc32[name]]
-        if damaged:
-            rule = f"has a wrong checksum of {', '.join(damaged)}"
-            raise DamagedError(self.describe(number), rule, FIX)
-        return arrays
+            # Orbax restores a flipped bit without complaint, and zeros for a part that is gone.
+            crc32 = checksum_arrays(arrays)
+            damaged = [name for name in manifest.crc32 if crc32.get(name) != manifest.crc32[name]]
+            if damaged:
+                rule = f"has a wrong checksum of {', '.join(damaged)}"
+                raise DamagedError(self.describe(number), rule, FIX)
+            return arrays
 
     @contextlib.contextmanager
     def _reading(self, number: int) -> Iterator[None]:
@@ -173,12 +173,12 @@ class Store:
         place = self.describe(number)
         try:
             yield
-        except InputError:
-            raise
         except Exception as error:  # orbax and tensorstore raise many kinds
             if not (self._directory / str(number)).exists():
                 rule, fix = "was replaced while it was read", "run the command again"
                 raise InputError(place, rule, fix) from error
+            if isinstance(error, InputError):
+                raise
             raise DamagedError(place, f"cannot be read ({one_line(error)})", FIX) from error
 
     def set_aside(self, damaged: dict[int, DamagedError]) -> list[str]:

@@ -332,3 +332,22 @@ def test_a_best_one_that_is_replaced_while_it_is_read_is_not_damaged(
                 InputError, match="replaced while it was read; run the command again"
             ):
                 read()
+
+
+def test_half_of_a_checkpoint_that_is_replaced_meanwhile_is_not_damaged(
+    open_checkpoints, tmp_path, monkeypatch
+):
+    with open_checkpoints() as checkpoints:
+        save(checkpoints, 3, nll=2.0)
+    checksum = store.checksum_arrays
+
+    def replace_first(arrays):
+        (tmp_path / "checkpoints" / "3").rename(tmp_path / "discarded")
+        return dict.fromkeys(checksum(arrays), 0)
+
+    monkeypatch.setattr(store, "checksum_arrays", replace_first)
+    with (
+        Checkpoints(tmp_path / "checkpoints") as reader,
+        pytest.raises(InputError, match="replaced while it was read"),
+    ):
+        reader.restore_best_params(LIKE.params)

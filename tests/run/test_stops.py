@@ -55,25 +55,23 @@ def test_a_task_that_a_signal_ends_leaves_nothing_half_written(signum, tmp_path)
     assert signal.getsignal(signum) is before
 
 
-def test_a_signal_is_not_taken_for_damage(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("of_orbax", "act"),
+    [
+        ("restore", lambda store: store.read_manifest(3)),
+        ("wait_until_finished", Store.wait),
+    ],
+)
+def test_a_signal_is_taken_neither_for_damage_nor_for_a_full_disk(
+    tmp_path, monkeypatch, of_orbax, act
+):
     store = Store(tmp_path, read_only=False)
     monkeypatch.setattr(
-        store._manager, "restore", lambda *_, **__: signal.raise_signal(signal.SIGTERM)
+        store._manager, of_orbax, lambda *_, **__: signal.raise_signal(signal.SIGTERM)
     )
     with pytest.raises(InterruptedRunError) as error, ended_by_signals():
-        store.read_manifest(3)
+        act(store)
     assert error.value.exit_code == 143
-    monkeypatch.undo()
-    store.close()
-
-
-def test_a_signal_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
-    store = Store(tmp_path, read_only=False)
-    monkeypatch.setattr(
-        store._manager, "wait_until_finished", lambda: signal.raise_signal(signal.SIGTERM)
-    )
-    with pytest.raises(InterruptedRunError), ended_by_signals():
-        store.wait()
     monkeypatch.undo()
     store.close()
 
